@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * /dev/ksm: user interface of the samepage merging driver.
+ *
+ * The driver merges pages of equal content in private anonymous memory. What
+ * may be merged is said with an *area*, a file descriptor to which regions of
+ * memory are added. A region ends when it is removed, when its area's last
+ * descriptor is closed or when its address space ends, whichever is first.
+ * Pages that were merged stay merged, and are copied when written, whatever
+ * becomes of the area, the region or the driver.
+ *
+ * Every command answers 0 (or a descriptor, or a version) or a negative errno.
+ * Common to all: ENOTTY for an unknown command or a layout of unknown size,
+ * EFAULT for an argument that cannot be read or written.
+ *
+ * Rights: who may open /dev/ksm may register memory. The kernel thread is
+ * administered by CAP_SYS_ADMIN in the initial user namespace.
+ */
+#ifndef _UAPI_LINUX_KSM_DEV_H
+#define _UAPI_LINUX_KSM_DEV_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define KSMIO 0xAB
+
+#define KSM_API_VERSION 1
+
+/**
+ * struct ksm_memory_region - region of the caller's own memory
+ * @npages: length in pages, at least 1
+ * @pad:    zero
+ * @addr:   start, a multiple of the page size
+ */
+struct ksm_memory_region {
+	__u32 npages;
+	__u32 pad;
+	__u64 addr;
+};
+
+/**
+ * struct ksm_memory_region_mar09 - the same in the layout of March 2009
+ * @npages:        length in pages, at least 1
+ * @pad:           zero
+ * @addr:          start, a multiple of the page size
+ * @reserved_bits: zero
+ */
+struct ksm_memory_region_mar09 {
+	__u32 npages;
+	__u32 pad;
+	__u64 addr;
+	__u64 reserved_bits;
+};
+
+/* ksm_kthread_info.flags and .running */
+#define ksm_control_flags_run	(1 << 0)
+
+/**
+ * struct ksm_kthread_info - the kernel thread, layout of November 2008
+ * @sleep:              pause between two scans, microseconds
+ * @pages_to_scan:      pages looked at in one scan, at least 1
+ * @max_pages_to_merge: most pages merged in one scan, 0: no limit
+ * @running:            1: the thread scans, 0: it is stopped
+ */
+struct ksm_kthread_info {
+	__u32 sleep;
+	__u32 pages_to_scan;
+	__u32 max_pages_to_merge;
+	__u32 running;
+};
+
+/**
+ * struct ksm_kthread_info_rhel5 - the same in the layout of RHEL 5
+ * @sleep:         pause between two scans, microseconds
+ * @pages_to_scan: pages looked at in one scan, at least 1
+ * @flags:         ksm_control_flags_run or 0
+ */
+struct ksm_kthread_info_rhel5 {
+	__u32 sleep;
+	__u32 pages_to_scan;
+	__u32 flags;
+};
+
+/**
+ * struct ksm_kthread_info_mar09 - the same in the layout of March 2009
+ * @sleep:         pause between two scans, microseconds
+ * @pages_to_scan: pages looked at in one scan, at least 1
+ * @flags:         ksm_control_flags_run or 0
+ * @pad:           zero
+ * @reserved_bits: zero
+ */
+struct ksm_kthread_info_mar09 {
+	__u32 sleep;
+	__u32 pages_to_scan;
+	__u32 flags;
+	__u32 pad;
+	__u64 reserved_bits;
+};
+
+/* Commands of /dev/ksm. */
+
+/*
+ * KSM_GET_API_VERSION - answers KSM_API_VERSION.
+ */
+#define KSM_GET_API_VERSION		_IO(KSMIO, 0x00)
+
+/*
+ * KSM_CREATE_SHARED_MEMORY_AREA - answers the descriptor of a new, empty area.
+ *
+ * ENOMEM, EMFILE, ENFILE: no memory or no descriptor left.
+ */
+#define KSM_CREATE_SHARED_MEMORY_AREA	_IO(KSMIO, 0x01)
+
+/*
+ * KSM_START_STOP_KTHREAD - set the pace of the kernel thread, start or stop it.
+ *
+ * After a stop nothing is merged any more when the command returns.
+ * EPERM: the caller lacks CAP_SYS_ADMIN. EINVAL: pages_to_scan is 0, an unknown
+ * flag or a reserved field is set, or running is neither 0 nor 1. On an error
+ * nothing is changed.
+ *
+ * The struct's size tells the three historic layouts apart.
+ */
+#define KSM_START_STOP_KTHREAD		_IOW(KSMIO, 0x03, struct ksm_kthread_info)
+#define KSM_START_STOP_KTHREAD_RHEL5	_IOW(KSMIO, 0x03, struct ksm_kthread_info_rhel5)
+#define KSM_START_STOP_KTHREAD_MAR09	_IOW(KSMIO, 0x02, struct ksm_kthread_info_mar09)
+
+/*
+ * KSM_GET_INFO_KTHREAD - read what KSM_START_STOP_KTHREAD sets.
+ *
+ * Writes to the caller's struct, though _IOW says otherwise since 2008. A pause
+ * of more than 2^32-1 microseconds (set in sysfs) reads as 2^32-1.
+ */
+#define KSM_GET_INFO_KTHREAD		_IOW(KSMIO, 0x04, struct ksm_kthread_info)
+#define KSM_GET_INFO_KTHREAD_RHEL5	_IOW(KSMIO, 0x04, struct ksm_kthread_info_rhel5)
+#define KSM_GET_INFO_KTHREAD_MAR09	_IOW(KSMIO, 0x03, struct ksm_kthread_info_mar09)
+
+/* Commands of an area. */
+
+/*
+ * KSM_REGISTER_MEMORY_REGION - let a region of the caller's memory be merged.
+ *
+ * A region is a range of addresses: memory mapped there later is in it too.
+ * EINVAL: zero pages, an address that is not a multiple of the page size, a
+ * range that wraps or leaves user space, a reserved field that is not zero.
+ * EEXIST: it overlaps a region of the same address space, in whatever area.
+ * ENOSPC: the user has too many regions. ENOMEM.
+ */
+#define KSM_REGISTER_MEMORY_REGION	_IOW(KSMIO, 0x20, struct ksm_memory_region)
+#define KSM_REGISTER_MEMORY_REGION_MAR09 _IOW(KSMIO, 0x20, struct ksm_memory_region_mar09)
+
+/*
+ * KSM_REMOVE_MEMORY_REGION - remove a region of the area.
+ *
+ * The argument is the region's start address in the caller's address space, or
+ * 0 to remove every region of the area. Nothing of a removed region is scanned
+ * or merged any more when the command returns; what was merged stays merged.
+ * ENOENT: no region of this area starts at that address.
+ */
+#define KSM_REMOVE_MEMORY_REGION	_IO(KSMIO, 0x21)
+
+/*
+ * Commands with a struct that may grow: the caller stores sizeof(struct) in
+ * .size. A smaller size than the driver's is taken as if followed by zeros, a
+ * larger one is E2BIG unless what the driver does not know is zero. EINVAL:
+ * .size is less than KSM_TASK_REGION_SIZE_VER0, an unknown flag or a reserved
+ * field is set.
+ */
+
+/* The whole address space, with what is mapped later; .addr and .length are 0. */
+#define KSM_TASK_WHOLE		(1 << 0)
+/* The region outlives the area: it ends with the address space or by removal. */
+#define KSM_TASK_DETACHED	(1 << 1)
+
+/**
+ * struct ksm_task_region - region of any task's memory
+ * @size:     sizeof(struct ksm_task_region)
+ * @flags:    KSM_TASK_*
+ * @mem_fd:   open descriptor of the task's /proc/PID/mem
+ * @reserved: zero
+ * @addr:     start, a multiple of the page size
+ * @length:   length in bytes, a multiple of the page size, at least one page
+ */
+struct ksm_task_region {
+	__u32 size;
+	__u32 flags;
+	__s32 mem_fd;
+	__u32 reserved;
+	__u64 addr;
+	__u64 length;
+};
+
+#define KSM_TASK_REGION_SIZE_VER0	32
+
+/*
+ * KSM_REGISTER_TASK - let memory of the task behind @mem_fd be merged.
+ *
+ * The descriptor is the right: the kernel checked ptrace and LSM access when it
+ * was opened, and it names one address space for ever. After the task called
+ * execve() or ended the command answers ESRCH.
+ * Otherwise as KSM_REGISTER_MEMORY_REGION, and EBADF: @mem_fd is not open;
+ * EINVAL: it is not a /proc/PID/mem; EOPNOTSUPP: the driver could not learn at
+ * load time how this kernel's /proc/PID/mem looks.
+ */
+#define KSM_REGISTER_TASK		_IO(KSMIO, 0x60)
+
+/*
+ * KSM_REMOVE_TASK - remove regions of the task behind @mem_fd.
+ *
+ * Removes the region that starts at @addr, or with KSM_TASK_WHOLE every region
+ * of the task: those of this area, and with KSM_TASK_DETACHED the detached ones
+ * instead, whoever registered them. @length is 0.
+ * ENOENT: there was none. Otherwise as KSM_REGISTER_TASK.
+ */
+#define KSM_REMOVE_TASK			_IO(KSMIO, 0x61)
+
+#endif /* _UAPI_LINUX_KSM_DEV_H */
