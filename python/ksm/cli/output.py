@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Printing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+MIB = 1024 * 1024
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    print(json.dumps(value, indent=2))
+
+
+def print_table(rows: Iterable[tuple[str, str, str]], indent: str = "") -> None:
+    """Print rows of name, value and unit: names to the left, values to the right."""
+    cells = list(rows)
+    names = max((len(name) for name, _, _ in cells), default=0)
+    values = max((len(value) for _, value, _ in cells), default=0)
+    for name, value, unit in cells:
+        print(f"{indent}{name:<{names}}  {value:>{values}} {unit}".rstrip())
+
+
+def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
+    """Print rows of name and text."""
+    cells = list(rows)
+    width = max((len(name) for name, _ in cells), default=0)
+    for name, text in cells:
+        print(f"{name:<{width}}  {text}")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Arguments of ksmctl."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from ksm.cli import process, settings, status, thread
+from ksm.version import version
+
+# Of a C unsigned int, what the ioctls take.
+_UINT_MAX = 2**32 - 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains as `ksmctl: ...`, whatever the command."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"ksmctl: {message}\n{self.format_usage()}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; `function` of what it returns runs the command."""
+    parser = _Parser(
+        prog="ksmctl",
+        description="Merge pages of equal content: look, tune, start, stop, register.",
+        epilog="Exit status: 0 done, 1 the operation failed, 2 usage or bad value. See ksmctl(8).",
+    )
+    parser.add_argument("--version", action="version", version=f"ksmctl {version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_status(commands)
+    _add_set(commands)
+    _add_thread(commands)
+    _add_process(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # the type has no public name
+
+
+def _add_status(commands: _Commands[_Parser]) -> None:
+    parser = commands.add_parser("status", help="show an engine, its tunables and counters")
+    _add_engine(parser)
+    _add_json(parser)
+    parser.set_defaults(function=status.run)
+
+
+def _add_set(commands: _Commands[_Parser]) -> None:
+    parser = commands.add_parser("set", help="set tunables, all or none")
+    _add_engine(parser)
+    _add_json(parser)
+    parser.add_argument("--check", action="store_true", help="say what would change, no more")
+    parser.add_argument("changes", metavar="NAME=VALUE", nargs="+", type=settings.assignment)
+    parser.set_defaults(function=settings.run)
+
+
+def _add_thread(commands: _Commands[_Parser]) -> None:
+    start = commands.add_parser(
+        "start",
+        help="start the module's thread",
+        usage="ksmctl start [NPAGES [SLEEP_US]]\n       ksmctl start NPAGES MAX_MERGE SLEEP_US",
+    )
+    start.add_argument("numbers", nargs="*", type=_uint)
+    start.set_defaults(function=thread.start, parser=start)
+    stop = commands.add_parser("stop", help="stop the module's thread")
+    stop.set_defaults(function=thread.stop)
+    info = commands.add_parser("info", help="show the pace of the module's thread")
+    _add_json(info)
+    info.set_defaults(function=thread.info)
+
+
+def _add_process(commands: _Commands[_Parser]) -> None:
+    register = commands.add_parser("register", help="let memory of processes be merged")
+    register.add_argument(
+        "--length", type=_address, metavar="BYTES", help="only that much memory, from --addr"
+    )
+    register.set_defaults(function=process.register, parser=register)
+    unregister = commands.add_parser("unregister", help="end what register began")
+    unregister.set_defaults(function=process.unregister, parser=unregister)
+    for parser in (register, unregister):
+        parser.add_argument("--pid", type=_pid, action="append", required=True)
+        parser.add_argument("--addr", type=_address, help="start of the range (default: all)")
+        _add_json(parser)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "module", "kernel"),
+        default="auto",
+        help="auto (default): the module where it is loaded, else the kernel's own",
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _uint(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > _UINT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number; write 0..{_UINT_MAX}")
+    return int(text)
+
+
+def _pid(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pid; write a number of 1 or more")
+    return int(text)
+
+
+def _address(text: str) -> int:
+    try:
+        number = int(text, 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**64:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address or length; write 0x... or digits")
+    return number

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ksmctl set."""
+
+from __future__ import annotations
+
+import argparse
+
+from ksm.cli.output import print_json
+from ksm.engine import select
+from ksm.errors import BadValue
+from ksm.tunables import Change, apply
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """NAME=VALUE as a pair; raises ArgumentTypeError."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE; write for example run=1")
+    return name, value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Set the tunables, or with --check say what would change."""
+    changes: dict[str, str] = {}
+    for name, value in arguments.changes:
+        if name in changes:
+            raise BadValue(f"{name}: is given twice, {changes[name]} and {value}", name, value)
+        changes[name] = value
+    engine = select(arguments.engine)
+    change = apply(engine, changes, check=arguments.check)
+    if arguments.json:
+        print_json(
+            {
+                "engine": engine.name,
+                "check": arguments.check,
+                "changed": change.changed,
+                "before": change.before,
+                "after": change.after,
+            }
+        )
+    else:
+        _print(change, arguments.check)
+    return 0
+
+
+def _print(change: Change, check: bool) -> None:
+    for name, before in change.before.items():
+        after = change.after[name]
+        if before == after:
+            print(f"{name}: {after}, as it was")
+        else:
+            print(f"{name}: {before} -> {after}" + (" (not done: --check)" if check else ""))

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""/dev/ksm: registering memory and the historic commands of the kernel thread."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from typing import NamedTuple, Protocol
+
+from ksm import abi
+from ksm.errors import DeviceError
+from ksm.task import open_task_memory
+
+__all__ = ["Area", "Device", "ThreadInfo", "open_task_memory"]
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+_OPEN_REMEDY = {
+    errno.ENOENT: "is missing; load the module: modprobe ksm",
+    errno.ENODEV: "has no driver; load the module: modprobe ksm",
+    errno.ENXIO: "has no driver; load the module: modprobe ksm",
+    errno.EACCES: "may not be opened by this user; join the group kvm, or be root",
+    errno.EPERM: "may not be opened here; the container or a security module forbids it",
+}
+_REGION_REMEDY = {
+    errno.EEXIST: "overlaps memory that is registered already; remove that first",
+    errno.ENOSPC: "this user has too many regions; remove some, or be another user",
+    errno.ENOENT: "no such region is registered",
+    errno.ESRCH: "the process ended or called execve(); start again with its new pid",
+    errno.EOPNOTSUPP: "the module could not learn how /proc/PID/mem looks on this kernel; "
+    "dmesg has the reason",
+    errno.EINVAL: "not a range that can be registered: start and length are multiples of the "
+    "page size, at least one page, in user space",
+    errno.ENOTTY: "the loaded module does not know the command; update ksm-dkms and reload it",
+    errno.ENOMEM: "no memory",
+}
+_THREAD_REMEDY = {
+    errno.EPERM: "takes CAP_SYS_ADMIN; be root",
+    errno.EINVAL: "a value is out of range; pages are at least 1",
+    errno.ENOTTY: "the loaded module does not know the command; update ksm-dkms and reload it",
+}
+
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class ThreadInfo(NamedTuple):
+    """The scan thread: run 0 or 1, pages a scan, pause in microseconds, merges a scan (0: all)."""
+
+    run: int
+    pages_to_scan: int
+    sleep_us: int
+    max_merge: int
+
+
+class _Descriptor:
+    """An owned descriptor that closes with the with-block."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        """Close; harmless when closed already."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _ioctl(self, what: str, request: int, argument: bytearray, remedies: dict[int, str]) -> int:
+        try:
+            answer: int = fcntl.ioctl(self._fd, request, argument)
+        except OSError as error:
+            raise _device_error(what, error.errno or 0, remedies) from error
+        return answer
+
+
+class Area(_Descriptor):
+    """Regions that live as long as this descriptor (or are detached from it).
+
+    Made by Device.create_area(). Closing it ends its regions; what was merged stays merged.
+    """
+
+    def __enter__(self) -> Area:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def register(self, addr: int, npages: int) -> None:
+        """Let a range of this process's own memory be merged.
+
+        addr: a multiple of the page size; npages: 1..2^32-1.
+        Raises DeviceError: EINVAL, EEXIST (overlap), ENOSPC (limit of the user), ENOMEM.
+        """
+        what = f"registering {npages} pages at {addr:#x}"
+        region = _pack(what, abi.MEMORY_REGION, npages, 0, addr)
+        self._ioctl(what, abi.REGISTER_MEMORY_REGION, region, _REGION_REMEDY)
+
+    def remove(self, addr: int = 0) -> None:
+        """Remove the region of this area that starts at addr; 0: every region.
+
+        Raises DeviceError: ENOENT when none starts there.
+        """
+        # fcntl.ioctl() takes an int of 32 bits; the argument is an address.
+        answer = _LIBC.ioctl(
+            ctypes.c_int(self._fd),
+            ctypes.c_ulong(abi.REMOVE_MEMORY_REGION),
+            ctypes.c_ulong(addr),
+        )
+        if answer < 0:
+            raise _device_error(f"removing {addr:#x}", ctypes.get_errno(), _REGION_REMEDY)
+
+    def register_task(
+        self,
+        mem_fd: int | _HasFileno,
+        addr: int = 0,
+        length: int = 0,
+        *,
+        whole: bool = False,
+        detached: bool = False,
+    ) -> None:
+        """Let memory of another process be merged; mem_fd is from open_task_memory().
+
+        addr, length: bytes, multiples of the page size; both 0 with whole.
+        whole: all its memory, with what it maps later.
+        detached: the region outlives this area, until the process ends or it is removed.
+        Raises DeviceError: ESRCH (ended, or execve), EEXIST, EINVAL, EBADF, ENOSPC, EOPNOTSUPP.
+        """
+        self._task("registering", abi.REGISTER_TASK, mem_fd, addr, length, whole, detached)
+
+    def remove_task(
+        self,
+        mem_fd: int | _HasFileno,
+        addr: int = 0,
+        *,
+        whole: bool = False,
+        detached: bool = False,
+    ) -> None:
+        """Remove the region of another process that starts at addr, or with whole all of them.
+
+        detached: the detached ones, whoever registered them, instead of this area's.
+        Raises DeviceError: ENOENT when there was none, and as register_task().
+        """
+        self._task("removing", abi.REMOVE_TASK, mem_fd, addr, 0, whole, detached)
+
+    def _task(
+        self,
+        verb: str,
+        request: int,
+        mem_fd: int | _HasFileno,
+        addr: int,
+        length: int,
+        whole: bool,
+        detached: bool,
+    ) -> None:
+        fd = mem_fd if isinstance(mem_fd, int) else mem_fd.fileno()
+        flags = (abi.TASK_WHOLE if whole else 0) | (abi.TASK_DETACHED if detached else 0)
+        what = f"{verb} " + ("the whole process" if whole else f"{length} bytes at {addr:#x}")
+        region = _pack(what, abi.TASK_REGION, abi.TASK_REGION.size, flags, fd, 0, addr, length)
+        self._ioctl(what, request, region, _REGION_REMEDY)
+
+
+class Device(_Descriptor):
+    """An open /dev/ksm.
+
+    Raises DeviceError when it cannot be opened: ENOENT (module not loaded), EACCES (group kvm).
+    """
+
+    def __init__(self, path: str = abi.DEVICE) -> None:
+        super().__init__(-1)
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise _device_error(path, error.errno or 0, _OPEN_REMEDY, " ") from error
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def api_version(self) -> int:
+        """Version of the interface: 1."""
+        return self._plain("asking for the version", abi.GET_API_VERSION)
+
+    def create_area(self) -> Area:
+        """Return a new, empty area."""
+        fd = self._plain("creating an area", abi.CREATE_SHARED_MEMORY_AREA)
+        os.set_inheritable(fd, False)
+        return Area(fd)
+
+    def info(self) -> ThreadInfo:
+        """Pace of the scan thread. A pause of more than 2^32-1 us reads as 2^32-1."""
+        buffer = bytearray(abi.KTHREAD_INFO.size)
+        self._ioctl("reading the thread's pace", abi.GET_INFO_KTHREAD, buffer, _THREAD_REMEDY)
+        sleep_us, pages, max_merge, running = abi.KTHREAD_INFO.unpack(buffer)
+        return ThreadInfo(running, pages, sleep_us, max_merge)
+
+    def start(self, pages: int, sleep_us: int, max_merge: int = 0) -> None:
+        """Start the scan thread, or change its pace.
+
+        pages: looked at in one scan, 1..2^32-1. sleep_us: pause between two scans in
+        microseconds, 0..2^32-1. max_merge: most pages merged in one scan, 0 for no limit.
+        Raises DeviceError: EPERM without CAP_SYS_ADMIN, EINVAL.
+        """
+        self._pace(f"starting with {pages} pages and {sleep_us} us", sleep_us, pages, max_merge, 1)
+
+    def stop(self) -> None:
+        """Stop the scan thread; nothing is merged any more on return. The pace is kept.
+
+        Raises DeviceError: EPERM without CAP_SYS_ADMIN.
+        """
+        info = self.info()
+        self._pace("stopping", info.sleep_us, info.pages_to_scan, info.max_merge, 0)
+
+    def _pace(self, what: str, *fields: int) -> None:
+        info = _pack(what, abi.KTHREAD_INFO, *fields)
+        self._ioctl(what, abi.START_STOP_KTHREAD, info, _THREAD_REMEDY)
+
+    def _plain(self, what: str, request: int) -> int:
+        try:
+            return fcntl.ioctl(self._fd, request, 0)
+        except OSError as error:
+            raise _device_error(what, error.errno or 0, _THREAD_REMEDY) from error
+
+
+def _pack(what: str, layout: struct.Struct, *fields: int) -> bytearray:
+    try:
+        return bytearray(layout.pack(*fields))
+    except struct.error as error:
+        # The kernel would say the same of a number that does not fit its field.
+        raise DeviceError(f"{what}: a value is negative or too large", errno.EINVAL) from error
+
+
+def _device_error(what: str, code: int, remedies: dict[int, str], joint: str = ": ") -> DeviceError:
+    name = errno.errorcode.get(code, str(code))
+    text = remedies.get(code)
+    if text is None:
+        text, joint = os.strerror(code), ": "
+    return DeviceError(f"{what}{joint}{text} ({name})", code)

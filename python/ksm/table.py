@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Table of the tunables: one entry for each writable attribute of an engine.
+
+The limits are those of mm/ksm.c for the engine of the kernel and of ksm.ko for the
+module. Which of them a host has depends on its kernel and module: ask the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Union
+
+Value = Union[int, str]
+Kind = Literal["int", "bool", "choice"]
+EngineName = Literal["module", "kernel"]
+
+ENGINES: tuple[EngineName, ...] = ("module", "kernel")
+UINT_MAX = 2**32 - 1
+INT_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """One writable attribute.
+
+    kind: "int", "bool" (stored as 0 or 1) or "choice" (stored as one of choices).
+    minimum, maximum: inclusive limits, None for a choice; limits() has the engine's own.
+    unit: what a number counts, "" for none.
+    default: the value after boot or load.
+    engines: the engines that can have the attribute.
+    """
+
+    name: str
+    kind: Kind
+    default: Value
+    doc: str
+    unit: str = ""
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: tuple[str, ...] = ()
+    engines: tuple[EngineName, ...] = ENGINES
+    # mm/ksm.c and ksm.ko differ in the lower limit only.
+    minimums: dict[EngineName, int] = field(default_factory=dict)
+    # A change needs an engine that shares nothing, so everything is unmerged for it.
+    needs_unmerge: bool = False
+
+    def limits(self, engine: EngineName) -> tuple[int, int]:
+        """Inclusive limits of a number on this engine; TypeError for a choice."""
+        if self.minimum is None or self.maximum is None:
+            raise TypeError(f"{self.name} is a choice and has no limits")
+        return self.minimums.get(engine, self.minimum), self.maximum
+
+    def allowed(self, engine: EngineName) -> str:
+        """The values that may be written, in words: "0, 1 or 2" or "1..4294967295 (pages)"."""
+        if self.kind == "choice":
+            return " or ".join(self.choices)
+        low, high = self.limits(engine)
+        if high - low < 3:  # noqa: PLR2004 - few enough to list
+            numbers = [str(number) for number in range(low, high + 1)]
+            return ", ".join(numbers[:-1]) + " or " + numbers[-1]
+        return f"{low}..{high}" + (f" ({self.unit})" if self.unit else "")
+
+
+def _number(
+    name: str,
+    minimum: int,
+    maximum: int,
+    default: int,
+    unit: str,
+    doc: str,
+    minimums: dict[EngineName, int] | None = None,
+    needs_unmerge: bool = False,
+) -> Tunable:
+    return Tunable(
+        name,
+        "int",
+        default,
+        doc,
+        unit,
+        minimum,
+        maximum,
+        minimums=minimums or {},
+        needs_unmerge=needs_unmerge,
+    )
+
+
+def _flag(
+    name: str,
+    default: int,
+    doc: str,
+    engines: tuple[EngineName, ...] = ENGINES,
+    needs_unmerge: bool = False,
+) -> Tunable:
+    return Tunable(
+        name,
+        "bool",
+        default,
+        doc,
+        minimum=0,
+        maximum=1,
+        engines=engines,
+        needs_unmerge=needs_unmerge,
+    )
+
+
+_ALL = (
+    _number(
+        "run", 0, 2, 0, "", "0: stop and keep what is merged; 1: merge; 2: stop and unmerge all"
+    ),
+    _number(
+        "pages_to_scan",
+        1,
+        UINT_MAX,
+        100,
+        "pages",
+        "pages looked at before the thread sleeps",
+        minimums={"kernel": 0},
+    ),
+    _number("sleep_millisecs", 0, UINT_MAX, 20, "ms", "pause between two scans"),
+    _flag(
+        "adopt_mergeable",
+        0,
+        "take in all memory that any process marked with madvise(MADV_MERGEABLE)",
+        engines=("module",),
+    ),
+    _flag(
+        "merge_across_nodes",
+        1,
+        "merge pages of different NUMA nodes; a change unmerges everything first",
+        needs_unmerge=True,
+    ),
+    _number(
+        "max_page_sharing",
+        2,
+        INT_MAX,
+        256,
+        "mappings",
+        "most mappings of one merged page; a change unmerges everything first",
+        needs_unmerge=True,
+    ),
+    _flag("use_zero_pages", 0, "merge empty pages with the kernel's zero page"),
+    _flag("smart_scan", 1, "skip pages that often failed to merge"),
+    _number(
+        "stable_node_chains_prune_millisecs",
+        0,
+        UINT_MAX,
+        2000,
+        "ms",
+        "pause between two searches for stale copies of pages at the max_page_sharing limit",
+    ),
+    # mm/ksm.c takes unsigned longs for these, and keeps or uses the lower 32 bits.
+    _number("advisor_max_cpu", 0, UINT_MAX, 70, "percent", "most CPU the advisor lets ksmd use"),
+    _number("advisor_min_pages_to_scan", 0, UINT_MAX, 500, "pages", "where the advisor starts"),
+    _number("advisor_max_pages_to_scan", 0, UINT_MAX, 30000, "pages", "most the advisor will set"),
+    _number(
+        "advisor_target_scan_time",
+        1,
+        UINT_MAX,
+        200,
+        "s",
+        "time that the advisor aims at for one scan of all candidates",
+    ),
+    Tunable(
+        "advisor_mode",
+        "choice",
+        "none",
+        "who sets pages_to_scan: none (you) or scan-time (the kernel)",
+        choices=("none", "scan-time"),
+    ),
+)
+
+TUNABLES: dict[str, Tunable] = {tunable.name: tunable for tunable in _ALL}
+
+# Read-only attributes and their units. general_profit may be negative.
+COUNTERS: dict[str, str] = {
+    "full_scans": "passes",
+    "pages_scanned": "pages",
+    "pages_shared": "pages",
+    "pages_sharing": "pages",
+    "pages_unshared": "pages",
+    "pages_volatile": "pages",
+    "pages_skipped": "pages",
+    "ksm_zero_pages": "pages",
+    "general_profit": "bytes",
+    "metadata_bytes": "bytes",
+    "stable_node_chains": "pages",
+    "stable_node_dups": "pages",
+}
