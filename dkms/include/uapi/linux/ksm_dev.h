@@ -29,7 +29,7 @@
 /**
  * struct ksm_memory_region - region of the caller's own memory
  * @npages: length in pages, at least 1
- * @pad:    zero
+ * @pad:    ignored: clients of 2008 pass what was on their stack
  * @addr:   start, a multiple of the page size
  */
 struct ksm_memory_region {
@@ -41,7 +41,7 @@ struct ksm_memory_region {
 /**
  * struct ksm_memory_region_mar09 - the same in the layout of March 2009
  * @npages:        length in pages, at least 1
- * @pad:           zero
+ * @pad:           ignored
  * @addr:          start, a multiple of the page size
  * @reserved_bits: zero
  */

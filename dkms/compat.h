@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every difference between the kernels that we build for, and nothing else.
+ *
+ * What can be probed by the name of a header or macro is; version numbers are
+ * the last resort, since distributions backport.
+ */
+#ifndef KS_COMPAT_H
+#define KS_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/sched/coredump.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "ksm.ko needs Linux 6.1 or later"
+#endif
+#ifndef CONFIG_DEVICE_MIGRATION
+#error "ksm.ko needs a kernel with CONFIG_DEVICE_MIGRATION"
+#endif
+
+/* Since 6.19 a non-present PTE is a "software leaf". */
+#if __has_include(<linux/leafops.h>)
+#include <linux/leafops.h>
+static inline bool ks_pte_is_migration_of(pte_t pte, struct page *page)
+{
+	softleaf_t entry;
+
+	if (pte_none(pte) || pte_present(pte))
+		return false;
+	entry = softleaf_from_pte(pte);
+	return softleaf_is_migration(entry) && softleaf_to_page(entry) == page;
+}
+#else
+static inline bool ks_pte_is_migration_of(pte_t pte, struct page *page)
+{
+	swp_entry_t entry;
+
+	if (pte_none(pte) || pte_present(pte))
+		return false;
+	entry = pte_to_swp_entry(pte);
+	return is_migration_entry(entry) && pfn_swap_entry_to_page(entry) == page;
+}
+#endif
+
+/*
+ * One page of @mm's turns from anonymous to mapped. add_mm_counter() would
+ * pull in mm_trace_rss_stat(), which is not exported.
+ */
+static inline void ks_rss_anon_to_file(struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+	percpu_counter_dec(&mm->rss_stat[MM_ANONPAGES]);
+	percpu_counter_inc(&mm->rss_stat[MM_FILEPAGES]);
+#else
+	atomic_long_dec(&mm->rss_stat.count[MM_ANONPAGES]);
+	atomic_long_inc(&mm->rss_stat.count[MM_FILEPAGES]);
+#endif
+}
+
+/* Did a task of @mm ever ask for MADV_MERGEABLE? mm->flags went opaque in 6.18. */
+static inline bool ks_mm_wants_merging(struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	return mm_flags_test(MMF_VM_MERGEABLE, mm);
+#else
+	return test_bit(MMF_VM_MERGEABLE, &mm->flags);
+#endif
+}
+
+/* VMA flags that some kernels or architectures do not have. */
+#ifdef VM_SHADOW_STACK
+#define KS_VM_SHADOW_STACK	VM_SHADOW_STACK
+#else
+#define KS_VM_SHADOW_STACK	VM_NONE
+#endif
+#ifdef VM_DROPPABLE
+#define KS_VM_DROPPABLE		VM_DROPPABLE
+#else
+#define KS_VM_DROPPABLE		VM_NONE
+#endif
+#ifdef VM_MTE
+#define KS_VM_MTE		VM_MTE
+#else
+#define KS_VM_MTE		VM_NONE
+#endif
+
+#endif /* KS_COMPAT_H */

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The merge of a page: the second of the two inner loops.
+ *
+ * migrate_vma_setup() freezes a run of pages: it puts a migration entry into
+ * every page table entry that maps one of them, flushes TLBs and secondary
+ * MMUs, locks the page, and gives up on a page that has a reference which its
+ * mappings do not explain (O_DIRECT, vmsplice, RDMA, VFIO). While the entry
+ * stands nobody can read or write the page; who tries waits for its lock.
+ *
+ * With a run of pages A B C frozen, of which only A and C still are what they
+ * were when hashed:
+ *
+ *   A  equals its kpage   its entry becomes a read-only mapping of the kpage
+ *   B  has changed        left as it is
+ *   C  has no kpage yet   one is made as a copy; then as A
+ *
+ * migrate_vma_finalize() with no destination pages puts B back where it was.
+ * A and C have no entry left to be put back into and are freed, unless fork()
+ * had mapped them elsewhere too: there they are put back.
+ *
+ * The entry was not present, so writing it needs no flush and no notifier.
+ */
+#include <linux/highmem.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/string.h>
+
+#include "compat.h"
+#include "engine.h"
+
+struct ks_replacement {
+	struct vm_area_struct *vma;
+	struct page *old;
+	struct page *new;
+};
+
+static bool ks_replace_pte(pte_t *ptep, unsigned long addr, void *arg)
+{
+	struct ks_replacement *r = arg;
+	struct mm_struct *mm = r->vma->vm_mm;
+	pte_t old = READ_ONCE(*ptep);
+	pte_t new;
+
+	/* MADV_DONTNEED or the OOM reaper may have been faster. */
+	if (!ks_pte_is_migration_of(old, r->old))
+		return false;
+
+	new = pte_wrprotect(mk_pte(r->new, r->vma->vm_page_prot));
+	new = pte_mkold(pte_mkclean(new));
+	/* Who tracks writes must still learn of those before the merge. */
+	if (pte_swp_soft_dirty(old))
+		new = pte_mksoft_dirty(new);
+
+	get_page(r->new);
+	atomic_inc(&r->new->_mapcount);
+	ks_rss_anon_to_file(mm);
+	set_pte_at(mm, addr, ptep, new);
+	return true;
+}
+
+static bool ks_pages_equal(struct page *a, struct page *b)
+{
+	void *x = kmap_local_page(a);
+	void *y = kmap_local_page(b);
+	bool equal = !memcmp(x, y, PAGE_SIZE);
+
+	kunmap_local(y);
+	kunmap_local(x);
+	return equal;
+}
+
+static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
+			    struct page *page, u64 hash)
+{
+	struct ks_replacement r = { .vma = vma, .old = page };
+	struct ks_kpage *kp = ks_kpage_find(hash);
+
+	/* Under its hash the table must find what the kpage is a copy of. */
+	if (!kp && ks_page_hash(page) == hash)
+		kp = ks_kpage_create(hash, page);
+	if (!kp || !ks_kpage_has_room(kp) || !ks_pages_equal(kp->page, page))
+		return false;
+	r.new = kp->page;
+	return ks_walk_with_pte(vma->vm_mm, addr, ks_replace_pte, &r);
+}
+
+static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
+				 unsigned int first, unsigned int last)
+{
+	struct migrate_vma migrate = {
+		.vma = vma,
+		.src = b->src,
+		.dst = b->dst,
+		.start = ks_slot_addr(b, first),
+		.end = ks_slot_addr(b, last),
+		.flags = MIGRATE_VMA_SELECT_SYSTEM,
+	};
+	unsigned int slot, new = 0, merged = 0;
+
+	for (slot = first; slot < last; slot++)
+		if (!ks_kpage_find(b->hash[slot]))
+			new++;
+	/* With less than that some of the pages wait for the next pass. */
+	ks_kpages_reserve(new);
+
+	if (migrate_vma_setup(&migrate))
+		return 0;
+	for (slot = first; slot < last; slot++) {
+		unsigned long src = b->src[slot - first];
+		struct page *page = migrate_pfn_to_page(src);
+
+		if (page && (src & MIGRATE_PFN_MIGRATE) &&
+		    ks_merge_frozen(vma, ks_slot_addr(b, slot), page, b->hash[slot]))
+			merged++;
+	}
+	migrate_vma_pages(&migrate);
+	migrate_vma_finalize(&migrate);
+	return merged;
+}
+
+/**
+ * ks_merge_batch - merge the pages that were found worth it
+ * @vma:   the mapping that they are in
+ * @b:     the batch; its pages' references are dropped
+ * @limit: most pages to merge
+ *
+ * Context: ks_lock and mmap_lock held. May sleep.
+ * Return: how many were merged
+ */
+unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
+			    unsigned int limit)
+{
+	unsigned int slot, end, merged = 0;
+
+	for (slot = b->first; slot < b->last && merged < limit; slot = end) {
+		end = slot + 1;
+		if (b->action[slot] != KS_MERGE)
+			continue;
+		while (end < b->last && b->action[end] == KS_MERGE &&
+		       end - slot < limit - merged)
+			end++;
+		merged += ks_merge_run(vma, b, slot, end);
+	}
+	return merged;
+}

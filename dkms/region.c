@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Areas, their regions, and the address spaces they lie in.
+ *
+ * Everything here is called with, or takes, ks_lock. A region is nothing but a
+ * range of addresses: what is mapped there is looked up anew in every step, so
+ * munmap(), mremap() and mmap() need no hook.
+ */
+#include <linux/cred.h>
+#include <linux/hashtable.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/userfaultfd_k.h>
+
+#include "compat.h"
+#include "engine.h"
+
+/* Regions of one user without CAP_SYS_RESOURCE, over all areas and tasks. */
+#define KS_USER_REGIONS_MAX	4096U
+
+struct ks_user {
+	kuid_t uid;
+	unsigned int nr_regions;
+	struct list_head link;
+};
+
+LIST_HEAD(ks_mms);
+static LIST_HEAD(ks_users);
+static DEFINE_HASHTABLE(ks_mm_hash, 10);
+
+static struct ks_user *ks_user_get(void)
+{
+	kuid_t uid = current_uid();
+	struct ks_user *user;
+
+	list_for_each_entry(user, &ks_users, link) {
+		if (!uid_eq(user->uid, uid))
+			continue;
+		if (user->nr_regions >= KS_USER_REGIONS_MAX &&
+		    !capable(CAP_SYS_RESOURCE))
+			return ERR_PTR(-ENOSPC);
+		user->nr_regions++;
+		return user;
+	}
+
+	user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
+	if (!user)
+		return ERR_PTR(-ENOMEM);
+	user->uid = uid;
+	user->nr_regions = 1;
+	list_add(&user->link, &ks_users);
+	return user;
+}
+
+static void ks_user_put(struct ks_user *user)
+{
+	if (--user->nr_regions)
+		return;
+	list_del(&user->link);
+	kfree(user);
+}
+
+struct ks_mm *ks_mm_find(struct mm_struct *mm)
+{
+	struct ks_mm *km;
+
+	hash_for_each_possible(ks_mm_hash, km, hash, (unsigned long)mm)
+		if (km->mm == mm)
+			return km;
+	return NULL;
+}
+
+static struct ks_mm *ks_mm_get(struct mm_struct *mm)
+{
+	struct ks_mm *km = ks_mm_find(mm);
+
+	if (km)
+		return km;
+
+	km = kzalloc(sizeof(*km), GFP_KERNEL_ACCOUNT);
+	if (!km)
+		return NULL;
+	mmgrab(mm);
+	km->mm = mm;
+	INIT_LIST_HEAD(&km->regions);
+	xa_init(&km->sums);
+	hash_add(ks_mm_hash, &km->hash, (unsigned long)mm);
+	list_add_tail(&km->link, &ks_mms);
+	return km;
+}
+
+static void ks_region_free(struct ks_region *r)
+{
+	list_del(&r->in_mm);
+	list_del(&r->in_area);
+	ks_user_put(r->user);
+	kfree(r);
+}
+
+/**
+ * ks_mm_free - forget an address space with all its regions
+ * @km: the address space
+ *
+ * What was merged in it stays merged. Context: ks_lock held.
+ */
+void ks_mm_free(struct ks_mm *km)
+{
+	struct ks_region *r, *next;
+
+	lockdep_assert_held(&ks_lock);
+	ks_scan_forget(km);
+	list_for_each_entry_safe(r, next, &km->regions, in_mm)
+		ks_region_free(r);
+	hash_del(&km->hash);
+	list_del(&km->link);
+	ks_sums_free(km);
+	mmdrop(km->mm);
+	kfree(km);
+}
+
+static void ks_mm_free_if_idle(struct ks_mm *km)
+{
+	if (list_empty(&km->regions) && !km->adopted)
+		ks_mm_free(km);
+}
+
+void ks_mm_free_all(void)
+{
+	struct ks_mm *km, *next;
+
+	list_for_each_entry_safe(km, next, &ks_mms, link)
+		ks_mm_free(km);
+}
+
+/* Users of a dead address space must not run into its regions' share. */
+static void ks_mm_prune_dead(void)
+{
+	struct ks_mm *km, *next;
+
+	list_for_each_entry_safe(km, next, &ks_mms, link)
+		if (!atomic_read(&km->mm->mm_users))
+			ks_mm_free(km);
+}
+
+/**
+ * ks_mm_adopt - take in the VM_MERGEABLE memory of an address space
+ * @mm: the address space
+ *
+ * Context: ks_lock held.
+ * Return: the address space, NULL without memory
+ */
+struct ks_mm *ks_mm_adopt(struct mm_struct *mm)
+{
+	struct ks_mm *km = ks_mm_get(mm);
+
+	if (km)
+		km->adopted = true;
+	return km;
+}
+
+void ks_mm_disown_all(void)
+{
+	struct ks_mm *km, *next;
+
+	list_for_each_entry_safe(km, next, &ks_mms, link) {
+		km->adopted = false;
+		ks_mm_free_if_idle(km);
+	}
+}
+
+/**
+ * ks_region_add - let a range of an address space be merged
+ * @mm:     the address space; the caller holds mm_users or mm_count
+ * @area:   the area that it belongs to, NULL for a detached region
+ * @addr:   start in bytes
+ * @length: length in bytes; 0 with @addr 0 stands for the whole address space
+ *
+ * Context: process context, takes ks_lock.
+ * Return: 0; -EINVAL for a range that is empty, unaligned, wraps or leaves user
+ * space; -EEXIST where it overlaps another region; -ENOSPC when the user has
+ * too many; -ESRCH when the address space has ended; -ENOMEM
+ */
+int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 length)
+{
+	struct list_head *before;
+	struct ks_region *r, *new;
+	struct ks_user *user;
+	struct ks_mm *km;
+	int err;
+
+	if (!addr && !length)
+		length = TASK_SIZE;
+	if (!length || !PAGE_ALIGNED(addr) || !PAGE_ALIGNED(length) ||
+	    length > TASK_SIZE || addr > TASK_SIZE - length)
+		return -EINVAL;
+
+	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
+	if (!new)
+		return -ENOMEM;
+
+	mutex_lock(&ks_lock);
+	ks_mm_prune_dead();
+	if (!atomic_read(&mm->mm_users)) {
+		err = -ESRCH;
+		goto out;
+	}
+	user = ks_user_get();
+	if (IS_ERR(user)) {
+		err = PTR_ERR(user);
+		goto out;
+	}
+	km = ks_mm_get(mm);
+	if (!km) {
+		ks_user_put(user);
+		err = -ENOMEM;
+		goto out;
+	}
+
+	before = &km->regions;
+	list_for_each_entry(r, &km->regions, in_mm) {
+		if (r->end <= addr)
+			continue;
+		if (r->start < addr + length) {
+			ks_user_put(user);
+			ks_mm_free_if_idle(km);
+			err = -EEXIST;
+			goto out;
+		}
+		before = &r->in_mm;
+		break;
+	}
+
+	new->start = addr;
+	new->end = addr + length;
+	new->km = km;
+	new->area = area;
+	new->user = user;
+	list_add_tail(&new->in_mm, before);
+	if (area)
+		list_add_tail(&new->in_area, &area->regions);
+	else
+		INIT_LIST_HEAD(&new->in_area);
+	mutex_unlock(&ks_lock);
+
+	ks_thread_kick();
+	return 0;
+
+out:
+	mutex_unlock(&ks_lock);
+	kfree(new);
+	return err;
+}
+
+/**
+ * ks_region_remove - remove regions of an address space
+ * @mm:   the address space
+ * @area: the area they belong to, NULL for the detached ones
+ * @addr: start of the region
+ * @all:  every such region instead
+ *
+ * No step is under way in a removed region when this returns.
+ *
+ * Context: process context, takes ks_lock.
+ * Return: 0, or -ENOENT where there was none
+ */
+int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all)
+{
+	struct ks_region *r, *next;
+	struct ks_mm *km;
+	int err = -ENOENT;
+
+	mutex_lock(&ks_lock);
+	km = ks_mm_find(mm);
+	if (km) {
+		list_for_each_entry_safe(r, next, &km->regions, in_mm) {
+			if (r->area != area || (!all && r->start != addr))
+				continue;
+			ks_region_free(r);
+			err = 0;
+		}
+		ks_mm_free_if_idle(km);
+	}
+	mutex_unlock(&ks_lock);
+	return err;
+}
+
+/**
+ * ks_area_clear - remove every region of an area
+ * @area: the area
+ *
+ * Context: process context, takes ks_lock.
+ */
+void ks_area_clear(struct ks_area *area)
+{
+	struct ks_region *r, *next;
+
+	mutex_lock(&ks_lock);
+	list_for_each_entry_safe(r, next, &area->regions, in_area) {
+		struct ks_mm *km = r->km;
+
+		ks_region_free(r);
+		ks_mm_free_if_idle(km);
+	}
+	mutex_unlock(&ks_lock);
+}
+
+/*
+ * Private anonymous memory only. Left alone is what a driver or userfaultfd
+ * watches, what was locked so as not to fault, and what means more than its
+ * bytes (shadow stacks, memory tags).
+ */
+static bool ks_vma_may_merge(struct vm_area_struct *vma)
+{
+	const unsigned long never = VM_SHARED | VM_MAYSHARE | VM_SPECIAL |
+				    VM_HUGETLB | VM_LOCKED | KS_VM_SHADOW_STACK |
+				    KS_VM_DROPPABLE | KS_VM_MTE;
+
+	return vma_is_anonymous(vma) && !(vma->vm_flags & never) &&
+	       !userfaultfd_armed(vma);
+}
+
+/**
+ * ks_mm_next_span - find the next memory to scan
+ * @km:    the address space
+ * @start: in: where to look from; out: where the span starts
+ * @end:   out: where it ends
+ *
+ * Looks at a bounded number of mappings, so that an address space full of
+ * others cannot hold the scan up: @start then says where to go on, and @end is
+ * the same.
+ *
+ * Context: ks_lock and mmap_lock held.
+ * Return: the mapping that holds the span, NULL where there is none up to
+ * *@start, and NULL with *@start at TASK_SIZE where there is none at all
+ */
+struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
+				       unsigned long *end)
+{
+	struct vm_area_struct *vma;
+	unsigned int looks = 1024;
+
+	for (vma = find_vma(km->mm, *start); vma; vma = find_vma(km->mm, *start)) {
+		struct ks_region *r;
+
+		*start = max(*start, vma->vm_start);
+		if (ks_vma_may_merge(vma)) {
+			if (km->adopted && (vma->vm_flags & VM_MERGEABLE)) {
+				*end = vma->vm_end;
+				return vma;
+			}
+			list_for_each_entry(r, &km->regions, in_mm) {
+				if (r->end <= *start)
+					continue;
+				if (r->start >= vma->vm_end)
+					break;
+				*start = max(*start, r->start);
+				*end = min(vma->vm_end, r->end);
+				return vma;
+			}
+		}
+		*start = vma->vm_end;
+		*end = *start;
+		if (!--looks)
+			return NULL;
+	}
+	*start = TASK_SIZE;
+	*end = *start;
+	return NULL;
+}

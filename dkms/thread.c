@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The kernel thread that scans, its pace and its run state.
+ */
+#include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/freezer.h>
+#include <linux/kthread.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+
+#include "engine.h"
+
+/* With nothing to scan: how often to look for memory to adopt. */
+#define KS_IDLE_US		USEC_PER_SEC
+
+/* Below this a pause of jiffies would be too coarse. */
+#define KS_FINE_PAUSE_US	(10 * USEC_PER_MSEC)
+
+static DEFINE_MUTEX(ks_run_lock);
+static unsigned int ks_run = KS_RUN_STOP;
+
+static DEFINE_SPINLOCK(ks_pace_lock);
+static struct ks_pace ks_pace = {
+	.pages_to_scan = 100,
+	.sleep_us = 20 * USEC_PER_MSEC,
+};
+
+static bool ks_adopt;
+
+static DECLARE_WAIT_QUEUE_HEAD(ks_thread_wait);
+static struct task_struct *ks_thread;
+static bool ks_kicked;
+
+static bool ks_thread_must_stop(void)
+{
+	return kthread_should_stop() || READ_ONCE(ks_run) != KS_RUN_MERGE ||
+	       freezing(current);
+}
+
+static bool ks_thread_has_work(void)
+{
+	return READ_ONCE(ks_run) == KS_RUN_MERGE &&
+	       (READ_ONCE(ks_adopt) || !list_empty_careful(&ks_mms));
+}
+
+static void ks_thread_pause(u64 us)
+{
+	if (us && us < KS_FINE_PAUSE_US) {
+		usleep_idle_range(us, us + us / 8 + 1);
+		return;
+	}
+	if (us)
+		wait_event_freezable_timeout(ks_thread_wait,
+					     kthread_should_stop() || READ_ONCE(ks_kicked),
+					     nsecs_to_jiffies(us * NSEC_PER_USEC));
+	WRITE_ONCE(ks_kicked, false);
+}
+
+static int ks_thread_main(void *unused)
+{
+	set_freezable();
+	set_user_nice(current, 5);
+
+	while (!kthread_should_stop()) {
+		struct ks_pace pace;
+		u64 pause;
+
+		wait_event_freezable(ks_thread_wait,
+				     kthread_should_stop() || ks_thread_has_work());
+		ks_pace_get(&pace);
+		pause = pace.sleep_us;
+		if (!ks_scan_some(pace.pages_to_scan, pace.max_merge, ks_thread_must_stop))
+			pause = max_t(u64, pause, KS_IDLE_US);
+		ks_thread_pause(pause);
+		cond_resched();
+	}
+	return 0;
+}
+
+int ks_thread_start(void)
+{
+	ks_thread = kthread_run(ks_thread_main, NULL, "ksm_scan");
+	return PTR_ERR_OR_ZERO(ks_thread);
+}
+
+void ks_thread_stop(void)
+{
+	kthread_stop(ks_thread);
+}
+
+/* There is new work, or a new pace: end the thread's pause. */
+void ks_thread_kick(void)
+{
+	WRITE_ONCE(ks_kicked, true);
+	wake_up(&ks_thread_wait);
+}
+
+/* The thread's number in the caller's PID namespace. */
+int ks_thread_pid(void)
+{
+	return task_pid_vnr(ks_thread);
+}
+
+unsigned int ks_run_get(void)
+{
+	return READ_ONCE(ks_run);
+}
+
+/**
+ * ks_run_set - start, stop or unmerge
+ * @run: KS_RUN_STOP, KS_RUN_MERGE or KS_RUN_UNMERGE
+ *
+ * After a stop no step is under way when this returns.
+ *
+ * Context: process context, takes ks_run_lock and ks_lock.
+ * Return: 0; -EINVAL for another value; of KS_RUN_UNMERGE -ENOMEM or -EINTR,
+ * with merging stopped and the rest still merged
+ */
+int ks_run_set(unsigned int run)
+{
+	int err = 0;
+
+	if (run > KS_RUN_UNMERGE)
+		return -EINVAL;
+	if (mutex_lock_interruptible(&ks_run_lock))
+		return -EINTR;
+	if (run == KS_RUN_MERGE) {
+		WRITE_ONCE(ks_run, KS_RUN_MERGE);
+		ks_thread_kick();
+	} else {
+		WRITE_ONCE(ks_run, KS_RUN_STOP);
+		/* A step asks for the state with the lock held. */
+		mutex_lock(&ks_lock);
+		mutex_unlock(&ks_lock);
+		if (run == KS_RUN_UNMERGE) {
+			err = ks_unmerge_everything();
+			if (!err)
+				WRITE_ONCE(ks_run, KS_RUN_UNMERGE);
+			mutex_lock(&ks_lock);
+			ks_kpages_reap();
+			mutex_unlock(&ks_lock);
+		}
+	}
+	mutex_unlock(&ks_run_lock);
+	return err;
+}
+
+void ks_pace_get(struct ks_pace *pace)
+{
+	spin_lock(&ks_pace_lock);
+	*pace = ks_pace;
+	spin_unlock(&ks_pace_lock);
+}
+
+/**
+ * ks_pace_set - set how fast to scan
+ * @pace: the new pace, taken as a whole or not at all
+ *
+ * Return: 0, or -EINVAL: no pages to scan
+ */
+int ks_pace_set(const struct ks_pace *pace)
+{
+	if (!pace->pages_to_scan)
+		return -EINVAL;
+	spin_lock(&ks_pace_lock);
+	ks_pace = *pace;
+	spin_unlock(&ks_pace_lock);
+	ks_thread_kick();
+	return 0;
+}
+
+bool ks_adopting(void)
+{
+	return READ_ONCE(ks_adopt);
+}
+
+/**
+ * ks_adopting_set - take in memory marked MADV_MERGEABLE, or let go of it
+ * @adopt: which
+ *
+ * What was merged in it stays merged. Context: process context, takes ks_lock.
+ */
+void ks_adopting_set(bool adopt)
+{
+	mutex_lock(&ks_lock);
+	WRITE_ONCE(ks_adopt, adopt);
+	if (!adopt)
+		ks_mm_disown_all();
+	mutex_unlock(&ks_lock);
+	ks_thread_kick();
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Page table walks: the first of the two inner loops.
+ *
+ * The scan goes one page table at a time. Under the table's lock it takes a
+ * reference to every page that could be merged and remembers it by its slot;
+ * the pages are read only after the lock is gone:
+ *
+ *   slot   0   1   2   3   4   5 ...
+ *   PTE    A   -   Z   B   s   K        A, B anonymous pages; - nothing there;
+ *   taken  A           B                Z the zero page; s swapped out; K merged
+ *
+ * A page found under the lock is mapped, so it cannot be freed, and is tested
+ * for being anonymous only then. What is read of it later may already be torn
+ * by a writer. That is harmless: a hash only proposes, and the comparison of
+ * the frozen page decides.
+ *
+ * mmap_lock (read) keeps mappings, but since 6.6 not every page table: it may
+ * be retracted under us. So a table is entered within RCU, by a copy of its PMD
+ * that is looked at again under the table's lock.
+ */
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/rcupdate.h>
+
+#include "compat.h"
+#include "engine.h"
+
+/* Empty page tables that one call passes before it lets others run. */
+#define KS_WALK_TABLES	256U
+
+/* The PMD that covers @addr; NULL where there is none up to *@next. */
+static pmd_t *ks_walk_pmd(struct mm_struct *mm, unsigned long addr,
+			  unsigned long end, unsigned long *next)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+
+	*next = pgd_addr_end(addr, end);
+	if (pgd_none(*pgd) || unlikely(pgd_bad(*pgd)))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	*next = p4d_addr_end(addr, end);
+	if (p4d_none(*p4d) || unlikely(p4d_bad(*p4d)))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	*next = pud_addr_end(addr, end);
+	if (pud_none(*pud) || unlikely(pud_bad(*pud)))
+		return NULL;
+	*next = pmd_addr_end(addr, end);
+	return pmd_offset(pud, addr);
+}
+
+static bool ks_pmd_is_table(pmd_t pmd)
+{
+	return !pmd_none(pmd) && pmd_present(pmd) && !pmd_trans_huge(pmd) &&
+	       !pmd_bad(pmd);
+}
+
+/* Lock the page table that @pmd points to and map the entry of @addr. */
+static spinlock_t *ks_walk_lock_table(struct mm_struct *mm, pmd_t *pmd,
+				      unsigned long addr, pte_t **ptep)
+	__acquires(RCU)
+{
+	spinlock_t *ptl;
+	pmd_t val;
+
+	rcu_read_lock();
+	val = READ_ONCE(*pmd);
+	if (!ks_pmd_is_table(val))
+		goto none;
+	/* By our copy: *pmd may be cleared before the lock is ours. */
+	ptl = pte_lockptr(mm, &val);
+	spin_lock(ptl);
+	if (unlikely(pmd_val(val) != pmd_val(READ_ONCE(*pmd)))) {
+		spin_unlock(ptl);
+		goto none;
+	}
+	*ptep = pte_offset_kernel(&val, addr);
+	return ptl;
+none:
+	rcu_read_unlock();
+	return NULL;
+}
+
+static void ks_walk_unlock_table(spinlock_t *ptl)
+	__releases(RCU)
+{
+	spin_unlock(ptl);
+	rcu_read_unlock();
+}
+
+/**
+ * ks_walk_with_pte - do something with one page table entry
+ * @mm:   the address space, mmap_lock held
+ * @addr: the address
+ * @fn:   called with the entry under its lock; not called where there is none
+ * @arg:  passed to @fn
+ *
+ * Return: what @fn returned, false where there is no page table
+ */
+bool ks_walk_with_pte(struct mm_struct *mm, unsigned long addr,
+		      bool (*fn)(pte_t *ptep, unsigned long addr, void *arg), void *arg)
+{
+	unsigned long next;
+	spinlock_t *ptl;
+	pte_t *ptep;
+	pmd_t *pmd;
+	bool ret;
+
+	pmd = ks_walk_pmd(mm, addr, addr + PAGE_SIZE, &next);
+	if (!pmd)
+		return false;
+	ptl = ks_walk_lock_table(mm, pmd, addr, &ptep);
+	if (!ptl)
+		return false;
+	ret = fn(ptep, addr, arg);
+	ks_walk_unlock_table(ptl);
+	return ret;
+}
+
+/* The page that a present entry maps, NULL where core mm would see none. */
+static struct page *ks_pte_page(pte_t pte)
+{
+	if (!pte_present(pte) || pte_special(pte) || !pfn_valid(pte_pfn(pte)))
+		return NULL;
+	return pte_page(pte);
+}
+
+/*
+ * Not on an LRU list: freezing it would drain the lists of all CPUs. In the
+ * swap cache: merging it would leave its copy there.
+ */
+static bool ks_folio_may_merge(struct folio *folio)
+{
+	return folio_test_anon(folio) && !folio_test_ksm(folio) &&
+	       folio_test_lru(folio) && !folio_test_swapcache(folio);
+}
+
+static void ks_collect_table(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b,
+			     unsigned int limit)
+{
+	unsigned int slot;
+	spinlock_t *ptl;
+	pte_t *ptep;
+
+	ptl = ks_walk_lock_table(mm, pmd, ks_slot_addr(b, b->first), &ptep);
+	if (!ptl)
+		return;
+	for (slot = b->first; slot < b->last; slot++, ptep++) {
+		struct page *page = ks_pte_page(READ_ONCE(*ptep));
+		struct folio *folio;
+
+		if (!page)
+			continue;
+		folio = page_folio(page);
+		if (!folio_test_anon(folio) || folio_test_ksm(folio))
+			continue;
+		if (folio_test_large(folio) || !ks_folio_may_merge(folio)) {
+			b->passed_over++;
+			continue;
+		}
+		if (b->nr == limit)
+			break;
+		folio_get(folio);
+		b->page[slot] = page;
+		b->nr++;
+	}
+	ks_walk_unlock_table(ptl);
+	b->last = slot;
+}
+
+static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b)
+{
+	struct folio *folio;
+	struct page *page;
+	unsigned int slot;
+	spinlock_t *ptl;
+	bool taken = false;
+
+	ptl = pmd_lock(mm, pmd);
+	if (!pmd_present(*pmd) || !pmd_trans_huge(*pmd))
+		goto out;
+	taken = true;
+	page = pmd_page(*pmd);
+	folio = page_folio(page);
+	if (!folio_test_anon(folio))
+		goto out;
+	if (!ks_folio_may_merge(folio)) {
+		b->passed_over += b->last - b->first;
+		goto out;
+	}
+	page += (ks_slot_addr(b, b->first) & ~PMD_MASK) >> PAGE_SHIFT;
+	for (slot = b->first; slot < b->last; slot++, page++) {
+		folio_get(folio);
+		b->page[slot] = page;
+		b->nr++;
+	}
+	b->huge = true;
+out:
+	spin_unlock(ptl);
+	return taken;
+}
+
+/**
+ * ks_walk_collect - find the next pages to scan
+ * @mm:    the address space
+ * @start: where to begin
+ * @end:   where to end, in the same mapping
+ * @limit: most pages to take; a huge page is taken whole all the same
+ * @b:     out: the pages, each with a reference
+ *
+ * Context: mmap_lock held. May sleep.
+ * Return: the address to go on from
+ */
+unsigned long ks_walk_collect(struct mm_struct *mm, unsigned long start,
+			      unsigned long end, unsigned int limit, struct ks_batch *b)
+{
+	unsigned int tables = KS_WALK_TABLES;
+	unsigned long addr = start, next;
+	pmd_t *pmd;
+
+	memset(b->page, 0, sizeof(b->page));
+	b->nr = 0;
+	b->passed_over = 0;
+	b->huge = false;
+
+	for (; addr < end && tables--; addr = next) {
+		pmd = ks_walk_pmd(mm, addr, end, &next);
+		if (!pmd || pmd_none(READ_ONCE(*pmd)))
+			continue;
+		b->addr = ALIGN_DOWN(addr, KS_BATCH_BYTES);
+		next = min(next, b->addr + KS_BATCH_BYTES);
+		b->first = (addr - b->addr) >> PAGE_SHIFT;
+		b->last = (next - b->addr) >> PAGE_SHIFT;
+
+		if (!pmd_trans_huge(READ_ONCE(*pmd)) || !ks_collect_huge(mm, pmd, b)) {
+			ks_collect_table(mm, pmd, b, limit);
+			next = ks_slot_addr(b, b->last);
+		}
+		if (b->nr || b->passed_over)
+			return next;
+	}
+	return addr;
+}
+
+/*
+ * In memory of the kind that we merge only our pages are neither anonymous nor
+ * in a file: those of this module and those that an unloaded one left behind.
+ */
+static bool ks_page_is_merged(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return !folio_test_anon(folio) && !folio_test_large(folio) &&
+	       !folio->mapping && !folio_test_reserved(folio);
+}
+
+/**
+ * ks_walk_find_merged - find merged pages
+ * @mm:    the address space
+ * @start: where to begin
+ * @end:   where to end, in the same mapping
+ * @found: out: the addresses of at most KS_BATCH of them
+ * @nr:    out: how many
+ *
+ * Context: mmap_lock held. May sleep.
+ * Return: the address to go on from
+ */
+unsigned long ks_walk_find_merged(struct mm_struct *mm, unsigned long start,
+				  unsigned long end, unsigned long *found,
+				  unsigned int *nr)
+{
+	unsigned int tables = KS_WALK_TABLES;
+	unsigned long addr = start, next;
+
+	*nr = 0;
+	for (; addr < end && tables-- && !*nr; addr = next) {
+		pmd_t *pmd = ks_walk_pmd(mm, addr, end, &next);
+		spinlock_t *ptl;
+		pte_t *ptep;
+
+		if (!pmd)
+			continue;
+		next = min(next, ALIGN_DOWN(addr, KS_BATCH_BYTES) + KS_BATCH_BYTES);
+		ptl = ks_walk_lock_table(mm, pmd, addr, &ptep);
+		if (!ptl)
+			continue;
+		for (; addr < next; addr += PAGE_SIZE, ptep++) {
+			struct page *page = ks_pte_page(READ_ONCE(*ptep));
+
+			if (page && ks_page_is_merged(page))
+				found[(*nr)++] = addr;
+		}
+		ks_walk_unlock_table(ptl);
+	}
+	return addr;
+}
