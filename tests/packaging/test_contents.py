@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The packages hold exactly what they should."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from conftest import ENVIRONMENT, TREE, Package, run, tree_files
+
+COLLECTION = "usr/share/ansible/collections/ansible_collections/ksm/fleet"
+
+
+def test_there_are_four_packages(packages: dict[str, Package]) -> None:
+    assert set(packages) == {"ksm-dkms", "python3-ksm", "ksm-tools", "ansible-collection-ksm"}
+
+
+def test_module_source(packages: dict[str, Package], version: str) -> None:
+    package = packages["ksm-dkms"]
+    source = f"usr/src/ksm-{version}"
+    expected = {name.removeprefix("dkms/") for name in tree_files("dkms")} - {"dkms.conf.in"}
+    assert package.files(source) == expected | {"dkms.conf", "VERSION"}
+    assert {name for name in package.files() if not name.startswith(source)} == {
+        "lib/udev/rules.d/60-ksm-dkms.rules"
+    }
+    for name in expected:
+        assert (package.root / source / name).read_bytes() == (TREE / "dkms" / name).read_bytes()
+
+
+def test_nothing_loads_the_module(packages: dict[str, Package]) -> None:
+    scripts = run("dpkg-deb", "--info", packages["ksm-dkms"].deb, "postinst", "prerm").stdout
+    assert "modprobe" not in scripts
+    assert "insmod" not in scripts
+    assert not any("modules-load" in name for name in packages["ksm-dkms"].files())
+
+
+def test_device_belongs_to_kvm(packages: dict[str, Package]) -> None:
+    rules = (packages["ksm-dkms"].root / "lib/udev/rules.d/60-ksm-dkms.rules").read_text().splitlines()
+    assert [line for line in rules if line and not line.startswith("#")] == [
+        'KERNEL=="ksm", SUBSYSTEM=="misc", GROUP="kvm", MODE="0660"'
+    ]
+
+
+def test_python_package(packages: dict[str, Package], version: str) -> None:
+    site = "usr/lib/python3/dist-packages"
+    modules = {name.removeprefix("python/") for name in tree_files("python/ksm")}
+    metadata = {f"ksm_fleet-{version}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
+    assert packages["python3-ksm"].files(site) == modules | metadata
+    assert packages["python3-ksm"].files() == {f"{site}/{name}" for name in modules | metadata}
+
+
+def test_command(packages: dict[str, Package], version: str) -> None:
+    tools = packages["ksm-tools"]
+    assert tools.files() == {"usr/sbin/ksmctl", "usr/share/man/man8/ksmctl.8.gz"}
+    ksmctl = tools.root / "usr/sbin/ksmctl"
+    assert os.access(ksmctl, os.X_OK)
+    assert ksmctl.read_text().startswith("#!/usr/bin/python3\n")
+    site = packages["python3-ksm"].root / "usr/lib/python3/dist-packages"
+    shown = run(ksmctl, "--version", env={**ENVIRONMENT, "PYTHONPATH": str(site)}).stdout
+    assert version in shown
+
+
+def test_collection(packages: dict[str, Package]) -> None:
+    package = packages["ansible-collection-ksm"]
+    shipped = package.files(COLLECTION)
+    assert package.files() == {f"{COLLECTION}/{name}" for name in shipped}
+    assert {"MANIFEST.json", "FILES.json", "README.md"} <= shipped
+    expected = {
+        name
+        for name in tree_files("plugins", "roles", "meta", "playbooks")
+        if not name.startswith("playbooks/demo")
+    }
+    assert expected <= shipped
+    # At the root only documents may lie, and all must be the tree's own.
+    others = shipped - expected - {"MANIFEST.json", "FILES.json"}
+    assert {name for name in others if "/" in name or not name.endswith((".md", "LICENSE", "COPYING"))} == set()
+    for name in expected | others:
+        assert (package.root / COLLECTION / name).read_bytes() == (TREE / name).read_bytes()
+
+
+def test_collection_agrees_with_its_manifest(packages: dict[str, Package], version: str) -> None:
+    collections = packages["ansible-collection-ksm"].root / "usr/share/ansible/collections"
+    environment = {**ENVIRONMENT, "ANSIBLE_COLLECTIONS_PATHS": str(collections)}
+    verify = ("ansible-galaxy", "collection", "verify", "--offline", "ksm.fleet")
+    assert "internally consistent" in run(*verify, env=environment).stdout
+    listing = run("ansible-galaxy", "collection", "list", "ksm.fleet", env=environment).stdout
+    assert version in listing
+
+
+@pytest.mark.parametrize("name", ["ksm-dkms", "python3-ksm", "ksm-tools", "ansible-collection-ksm"])
+def test_version_architecture_and_documents(packages: dict[str, Package], name: str, version: str) -> None:
+    package = packages[name]
+    assert package.field("Version") == version
+    assert package.field("Architecture") == "all"
+    assert package.field("Source") == "ksm-fleet"
+    documents = {path.name for path in (package.root / f"usr/share/doc/{name}").iterdir()}
+    assert documents == {"changelog.gz", "copyright"}
+
+
+def test_dependencies(packages: dict[str, Package], version: str) -> None:
+    dkms, tools = packages["ksm-dkms"], packages["ksm-tools"]
+    # 3.0.3-4 is the first that knows BUILD_EXCLUSIVE_CONFIG.
+    assert dkms.field("Depends") == "dkms (>= 3.0.3-4~)"
+    assert dkms.field("Recommends").startswith("linux-headers-amd64 | ")
+    assert tools.field("Depends").split(", ") == [f"python3-ksm (= {version})", "python3:any"]
+    # Debian's ksmtuned has a /usr/sbin/ksmctl of its own.
+    assert tools.field("Conflicts") == tools.field("Replaces") == "ksmtuned"
+    assert packages["python3-ksm"].field("Depends") == "python3:any"
+    assert packages["ansible-collection-ksm"].field("Depends").startswith("ansible-core (>= 2.14)")
