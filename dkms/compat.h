@@ -2,8 +2,8 @@
 /*
  * Every difference between the kernels that we build for, and nothing else.
  *
- * What can be probed by the name of a header or macro is; version numbers are
- * the last resort, since distributions backport.
+ * What can be probed is: headers by Kbuild (KS_HAVE_*), macros here. Version
+ * numbers are the last resort, since distributions backport.
  */
 #ifndef KS_COMPAT_H
 #define KS_COMPAT_H
@@ -22,7 +22,7 @@
 #endif
 
 /* Since 6.19 a non-present PTE is a "software leaf". */
-#if __has_include(<linux/leafops.h>)
+#ifdef KS_HAVE_LEAFOPS
 #include <linux/leafops.h>
 static inline bool ks_pte_is_migration_of(pte_t pte, struct page *page)
 {

@@ -168,8 +168,8 @@ struct mm_struct **ks_processes_mms(bool (*wanted)(struct mm_struct *mm), size_t
 void ks_processes_adopt(void);
 
 /* walk.c */
-bool ks_walk_with_pte(struct mm_struct *mm, unsigned long addr,
-		      bool (*fn)(pte_t *ptep, unsigned long addr, void *arg), void *arg);
+typedef bool (*ks_pte_fn)(pte_t *ptep, unsigned long addr, void *arg);
+bool ks_walk_pte(struct mm_struct *mm, unsigned long addr, ks_pte_fn fn, void *arg);
 unsigned long ks_walk_collect(struct mm_struct *mm, unsigned long start,
 			      unsigned long end, unsigned int limit, struct ks_batch *b);
 unsigned long ks_walk_find_merged(struct mm_struct *mm, unsigned long start,

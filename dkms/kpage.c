@@ -30,7 +30,7 @@
 #include "engine.h"
 
 /* Users of one kpage: well away from where the page's counts would overflow. */
-#define KS_KPAGE_USERS_MAX	(1 << 30)
+#define KS_KPAGE_USERS_MAX	0x40000000
 
 /* Counting walks all kpages, so a reader in a loop gets what was counted. */
 #define KS_COUNT_INTERVAL	(HZ / 5)

@@ -82,7 +82,7 @@ static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
 	if (!kp || !ks_kpage_has_room(kp) || !ks_pages_equal(kp->page, page))
 		return false;
 	r.new = kp->page;
-	return ks_walk_with_pte(vma->vm_mm, addr, ks_replace_pte, &r);
+	return ks_walk_pte(vma->vm_mm, addr, ks_replace_pte, &r);
 }
 
 static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,

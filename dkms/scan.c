@@ -29,6 +29,7 @@
 /* Tries at an address space whose mmap_lock is taken, a tick apart. */
 #define KS_BUSY_TRIES		16U
 
+/* Regions, tables and counters; see engine.h. */
 DEFINE_MUTEX(ks_lock);
 struct ks_counters ks_counters;
 

@@ -58,66 +58,46 @@ static bool ks_pmd_is_table(pmd_t pmd)
 	       !pmd_bad(pmd);
 }
 
-/* Lock the page table that @pmd points to and map the entry of @addr. */
-static spinlock_t *ks_walk_lock_table(struct mm_struct *mm, pmd_t *pmd,
-				      unsigned long addr, pte_t **ptep)
-	__acquires(RCU)
+/*
+ * Call @fn with the entry of @addr in the page table that @pmd points to, under
+ * the table's lock. False, without a call, where there is no table.
+ */
+static bool ks_walk_table(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
+			  ks_pte_fn fn, void *arg)
 {
+	bool ret = false;
 	spinlock_t *ptl;
 	pmd_t val;
 
 	rcu_read_lock();
 	val = READ_ONCE(*pmd);
-	if (!ks_pmd_is_table(val))
-		goto none;
-	/* By our copy: *pmd may be cleared before the lock is ours. */
-	ptl = pte_lockptr(mm, &val);
-	spin_lock(ptl);
-	if (unlikely(pmd_val(val) != pmd_val(READ_ONCE(*pmd)))) {
+	if (ks_pmd_is_table(val)) {
+		/* By our copy: *pmd may be cleared before the lock is ours. */
+		ptl = pte_lockptr(mm, &val);
+		spin_lock(ptl);
+		if (likely(pmd_val(val) == pmd_val(READ_ONCE(*pmd))))
+			ret = fn(pte_offset_kernel(&val, addr), addr, arg);
 		spin_unlock(ptl);
-		goto none;
 	}
-	*ptep = pte_offset_kernel(&val, addr);
-	return ptl;
-none:
 	rcu_read_unlock();
-	return NULL;
-}
-
-static void ks_walk_unlock_table(spinlock_t *ptl)
-	__releases(RCU)
-{
-	spin_unlock(ptl);
-	rcu_read_unlock();
+	return ret;
 }
 
 /**
- * ks_walk_with_pte - do something with one page table entry
+ * ks_walk_pte - do something with one page table entry
  * @mm:   the address space, mmap_lock held
  * @addr: the address
- * @fn:   called with the entry under its lock; not called where there is none
+ * @fn:   called with the entry under its lock; must not sleep
  * @arg:  passed to @fn
  *
  * Return: what @fn returned, false where there is no page table
  */
-bool ks_walk_with_pte(struct mm_struct *mm, unsigned long addr,
-		      bool (*fn)(pte_t *ptep, unsigned long addr, void *arg), void *arg)
+bool ks_walk_pte(struct mm_struct *mm, unsigned long addr, ks_pte_fn fn, void *arg)
 {
 	unsigned long next;
-	spinlock_t *ptl;
-	pte_t *ptep;
-	pmd_t *pmd;
-	bool ret;
+	pmd_t *pmd = ks_walk_pmd(mm, addr, addr + PAGE_SIZE, &next);
 
-	pmd = ks_walk_pmd(mm, addr, addr + PAGE_SIZE, &next);
-	if (!pmd)
-		return false;
-	ptl = ks_walk_lock_table(mm, pmd, addr, &ptep);
-	if (!ptl)
-		return false;
-	ret = fn(ptep, addr, arg);
-	ks_walk_unlock_table(ptl);
-	return ret;
+	return pmd && ks_walk_table(mm, pmd, addr, fn, arg);
 }
 
 /* The page that a present entry maps, NULL where core mm would see none. */
@@ -138,16 +118,17 @@ static bool ks_folio_may_merge(struct folio *folio)
 	       folio_test_lru(folio) && !folio_test_swapcache(folio);
 }
 
-static void ks_collect_table(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b,
-			     unsigned int limit)
-{
-	unsigned int slot;
-	spinlock_t *ptl;
-	pte_t *ptep;
+struct ks_collect {
+	struct ks_batch *b;
+	unsigned int limit;
+};
 
-	ptl = ks_walk_lock_table(mm, pmd, ks_slot_addr(b, b->first), &ptep);
-	if (!ptl)
-		return;
+static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
+{
+	struct ks_collect *c = arg;
+	struct ks_batch *b = c->b;
+	unsigned int slot;
+
 	for (slot = b->first; slot < b->last; slot++, ptep++) {
 		struct page *page = ks_pte_page(READ_ONCE(*ptep));
 		struct folio *folio;
@@ -161,14 +142,14 @@ static void ks_collect_table(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *
 			b->passed_over++;
 			continue;
 		}
-		if (b->nr == limit)
+		if (b->nr == c->limit)
 			break;
 		folio_get(folio);
 		b->page[slot] = page;
 		b->nr++;
 	}
-	ks_walk_unlock_table(ptl);
 	b->last = slot;
+	return true;
 }
 
 static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b)
@@ -236,7 +217,9 @@ unsigned long ks_walk_collect(struct mm_struct *mm, unsigned long start,
 		b->last = (next - b->addr) >> PAGE_SHIFT;
 
 		if (!pmd_trans_huge(READ_ONCE(*pmd)) || !ks_collect_huge(mm, pmd, b)) {
-			ks_collect_table(mm, pmd, b, limit);
+			struct ks_collect c = { .b = b, .limit = limit };
+
+			ks_walk_table(mm, pmd, addr, ks_collect_ptes, &c);
 			next = ks_slot_addr(b, b->last);
 		}
 		if (b->nr || b->passed_over)
@@ -257,6 +240,25 @@ static bool ks_page_is_merged(struct page *page)
 	       !folio->mapping && !folio_test_reserved(folio);
 }
 
+struct ks_find {
+	unsigned long end;
+	unsigned long *found;
+	unsigned int nr;
+};
+
+static bool ks_find_ptes(pte_t *ptep, unsigned long addr, void *arg)
+{
+	struct ks_find *f = arg;
+
+	for (; addr < f->end; addr += PAGE_SIZE, ptep++) {
+		struct page *page = ks_pte_page(READ_ONCE(*ptep));
+
+		if (page && ks_page_is_merged(page))
+			f->found[f->nr++] = addr;
+	}
+	return true;
+}
+
 /**
  * ks_walk_find_merged - find merged pages
  * @mm:    the address space
@@ -272,28 +274,19 @@ unsigned long ks_walk_find_merged(struct mm_struct *mm, unsigned long start,
 				  unsigned long end, unsigned long *found,
 				  unsigned int *nr)
 {
+	struct ks_find f = { .found = found };
 	unsigned int tables = KS_WALK_TABLES;
 	unsigned long addr = start, next;
 
-	*nr = 0;
-	for (; addr < end && tables-- && !*nr; addr = next) {
+	for (; addr < end && tables-- && !f.nr; addr = next) {
 		pmd_t *pmd = ks_walk_pmd(mm, addr, end, &next);
-		spinlock_t *ptl;
-		pte_t *ptep;
 
 		if (!pmd)
 			continue;
 		next = min(next, ALIGN_DOWN(addr, KS_BATCH_BYTES) + KS_BATCH_BYTES);
-		ptl = ks_walk_lock_table(mm, pmd, addr, &ptep);
-		if (!ptl)
-			continue;
-		for (; addr < next; addr += PAGE_SIZE, ptep++) {
-			struct page *page = ks_pte_page(READ_ONCE(*ptep));
-
-			if (page && ks_page_is_merged(page))
-				found[(*nr)++] = addr;
-		}
-		ks_walk_unlock_table(ptl);
+		f.end = next;
+		ks_walk_table(mm, pmd, addr, ks_find_ptes, &f);
 	}
+	*nr = f.nr;
 	return addr;
 }

@@ -53,7 +53,7 @@ struct ksm_memory_region_mar09 {
 };
 
 /* ksm_kthread_info.flags and .running */
-#define ksm_control_flags_run	(1 << 0)
+#define ksm_control_flags_run	0x1
 
 /**
  * struct ksm_kthread_info - the kernel thread, layout of November 2008
@@ -168,9 +168,9 @@ struct ksm_kthread_info_mar09 {
  */
 
 /* The whole address space, with what is mapped later; .addr and .length are 0. */
-#define KSM_TASK_WHOLE		(1 << 0)
+#define KSM_TASK_WHOLE		0x1
 /* The region outlives the area: it ends with the address space or by removal. */
-#define KSM_TASK_DETACHED	(1 << 1)
+#define KSM_TASK_DETACHED	0x2
 
 /**
  * struct ksm_task_region - region of any task's memory
