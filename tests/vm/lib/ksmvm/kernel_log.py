@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Find what a kernel complains of in its log."""
+
+from __future__ import annotations
+
+import re
+
+# A line that matches begins a splat. Words of userland and of boot-time chatter must not match:
+# "DEBUG" is no BUG, and the harmless "possible" of ACPI or PCI lines is no lockdep report.
+SPLAT = re.compile(
+    r"""
+      \bWARNING:
+    | \bBUG[:\ ]
+    | \bkernel\ BUG\ at\b
+    | \bOops\b
+    | \bKernel\ panic\b
+    | \bBad\ (page|rss-counter|swap)\b
+    | \bbad\ p([mug4]d|te|age)\b
+    | \bBad\ pagetable\b
+    | \b(KASAN|KCSAN|KFENCE|KMSAN|UBSAN):
+    | \bINFO:\ (task|possible|suspicious|trying\ to\ register|rcu|lockdep)
+    | \bpossible\ (circular|recursive|irq|deadlock|unsafe)
+    | \brcu:?.*\bdetected\b.*\bstalls?\b
+    | \bgeneral\ protection\ fault\b.*\[\#
+    | \bunable\ to\ handle\b
+    | \blist_(add|del)\ corruption\b
+    | \brefcount_t:
+    | \bSlab\ cache\ still\ has\ objects\b
+    | \bObjects\ remaining\b
+    | \bkmemleak:\ [1-9][0-9]*\ new\b
+    | \bpage\ dumped\ because\b
+    | \bdouble\ fault\b
+    """,
+    re.VERBOSE,
+)
+# Lines of the splat that are not one (KFENCE and the like announce themselves at boot).
+HARMLESS = re.compile(r"\bkfence: initialized\b")
+# A raw record begins with <N>; N >> 3 is the facility, and the kernel's own is 0.
+RAW = re.compile(r"^<(\d+)>")
+KERNEL_FACILITY = 0
+SPLAT_END = re.compile(r"---\[ end (trace|Kernel panic)")
+SPLAT_LINES = 60
+
+# QEMU's TCG may lose a race when a kernel with several CPUs patches its own code: a CPU then
+# trips over the breakpoint that the patching sets. Not a fault of the code under test.
+EMULATOR_OOPS = re.compile(r"\bOops: int3\b")
+
+
+def is_splat_line(line: str) -> bool:
+    raw = RAW.match(line)
+    if raw and int(raw.group(1)) >> 3 != KERNEL_FACILITY:
+        return False
+    return bool(SPLAT.search(line)) and not HARMLESS.search(line)
+
+
+def find_splats(log: str) -> list[str]:
+    """Every complaint in a kernel log, each with the lines that follow it."""
+    splats: list[str] = []
+    current: list[str] = []
+    for line in log.splitlines():
+        if current:
+            current.append(line)
+            if SPLAT_END.search(line) or len(current) >= SPLAT_LINES:
+                splats.append("\n".join(current))
+                current = []
+        elif is_splat_line(line):
+            current = [line]
+    if current:
+        splats.append("\n".join(current))
+    return splats
+
+
+def is_emulator_oops(splats: list[str], own_module: str = "ksm") -> bool:
+    """Whether the first complaint is exactly the emulator's, and not in the module's own code."""
+    if not splats:
+        return False
+    lines = splats[0].splitlines()
+    if not EMULATOR_OOPS.search(lines[0]):
+        return False
+    where = next((line for line in lines if "RIP:" in line), "")
+    return bool(where) and f"[{own_module}]" not in where
