@@ -18,8 +18,12 @@ from ksmvm.process import run, system_environment
 from ksmvm.progress import step
 
 # The copy is mounted for this build alone (own mount namespace): the root, which fleet images are
-# made of, stays untouched, and several builds can go on in it.
-CHROOT_SCRIPT = 'mount --bind "$1" "$2/mnt" && shift && exec chroot "$@"'
+# made of, stays untouched, and several builds can go on in it. objtool of 7.x reads /proc.
+CHROOT_SCRIPT = """
+mount --bind "$1" "$2/mnt" && mount -t proc proc "$2/proc" || exit
+shift
+exec chroot "$@"
+"""
 BUILT = ("*.o", "*.ko", "*.mod", "*.mod.c", "*.cmd", ".*.cmd", "Module.symvers", "modules.order")
 
 
