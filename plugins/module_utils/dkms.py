@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What DKMS says about a module, in every dialect from 2.8 to 3.2."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from typing import Optional
+
+# Suffixes ("WARNING! Diff between ...", "Original modules exist") change with the
+# version of DKMS and are ignored. Kernel names hold '+' and '.', never a comma.
+_STATUS = re.compile(
+    r"^(?P<name>[^,/\s]+)[,/ ]+(?P<version>[^,:\s]+)"
+    r"(?:, (?P<kernel>[^,\s]+), (?P<arch>[^,:\s]+))?"
+    r": (?P<state>added|built|installed(?:-weak from \S+)?)(?: .*)?$"
+)
+
+
+def parse_status(text: str, name: str) -> list[dict[str, Optional[str]]]:
+    """Return the lines of ``dkms status`` that speak of module *name*."""
+    builds = []
+    for line in text.splitlines():
+        match = _STATUS.match(line.strip())
+        if match and match["name"] == name:
+            state = match["state"].split("-", 1)[0]
+            builds.append(
+                {
+                    "version": match["version"],
+                    "kernel": match["kernel"],
+                    "arch": match["arch"],
+                    "state": state,
+                }
+            )
+    return builds
+
+
+def state_for(
+    builds: list[dict[str, Optional[str]]], kernel: str
+) -> tuple[str, Optional[str]]:
+    """Return (state, version) of the furthest build for *kernel*.
+
+    A module that is registered but was built for other kernels only is ``added``.
+    """
+    rank = {"absent": 0, "added": 1, "built": 2, "installed": 3}
+    best: tuple[str, Optional[str]] = ("absent", None)
+    for build in builds:
+        state = build["state"] if build["kernel"] == kernel else "added"
+        if rank[str(state)] > rank[best[0]]:
+            best = (str(state), build["version"])
+    return best
+
+
+def make_log(root: str, name: str, kernel: str) -> Optional[str]:
+    """Return the newest make.log that concerns *kernel*.
+
+    A failed build leaves its log in build/, a good one moves it below the
+    kernel's name.
+    """
+    tree = os.path.join(root, "var/lib/dkms", name)
+    found = glob.glob(os.path.join(tree, "*", "build", "make.log"))
+    found += glob.glob(
+        os.path.join(tree, "*", glob.escape(kernel), "*", "log", "make.log")
+    )
+    return max(found, key=os.path.getmtime, default=None)
+
+
+def tail(path: Optional[str], lines: int = 20) -> list[str]:
+    """Return the last *lines* of a file, none when it cannot be read."""
+    if path is None:
+        return []
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return [line.rstrip("\n") for line in stream][-lines:]
+    except OSError:
+        return []
