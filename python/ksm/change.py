@@ -103,7 +103,8 @@ def _refuse(
             wanted[_PAGES],
         )
     low, high = "advisor_min_pages_to_scan", "advisor_max_pages_to_scan"
-    if (low in wanted or high in wanted) and int(final[low]) > int(final[high]):
+    touched = low in wanted or high in wanted
+    if touched and low in final and high in final and int(final[low]) > int(final[high]):
         raise TunableError(
             f"{low}: {final[low]} is more than {high}, which is {final[high]}; set both",
             low,

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The numbers and layouts of ksm.abi against the header, by a C compiler."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ksm import abi
+
+HEADER = Path(__file__).resolve().parents[2] / "dkms/include/uapi/linux/ksm_dev.h"
+
+PROGRAM = r"""
+#include <stddef.h>
+#include <stdio.h>
+#include HEADER
+#define NUMBER(name) printf("%s %u\n", #name, (unsigned int)KSM_##name)
+#define FIELD(type, field) \
+    printf("%s.%s %zu %zu\n", #type, #field, offsetof(struct type, field), \
+           sizeof(((struct type *)0)->field))
+int main(void)
+{
+    NUMBER(API_VERSION);
+    NUMBER(GET_API_VERSION);
+    NUMBER(CREATE_SHARED_MEMORY_AREA);
+    NUMBER(START_STOP_KTHREAD);
+    NUMBER(GET_INFO_KTHREAD);
+    NUMBER(REGISTER_MEMORY_REGION);
+    NUMBER(REMOVE_MEMORY_REGION);
+    NUMBER(REGISTER_TASK);
+    NUMBER(REMOVE_TASK);
+    NUMBER(TASK_WHOLE);
+    NUMBER(TASK_DETACHED);
+    FIELD(ksm_kthread_info, sleep);
+    FIELD(ksm_kthread_info, pages_to_scan);
+    FIELD(ksm_kthread_info, max_pages_to_merge);
+    FIELD(ksm_kthread_info, running);
+    FIELD(ksm_memory_region, npages);
+    FIELD(ksm_memory_region, pad);
+    FIELD(ksm_memory_region, addr);
+    FIELD(ksm_task_region, size);
+    FIELD(ksm_task_region, flags);
+    FIELD(ksm_task_region, mem_fd);
+    FIELD(ksm_task_region, reserved);
+    FIELD(ksm_task_region, addr);
+    FIELD(ksm_task_region, length);
+    printf("sizes %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
+           sizeof(struct ksm_memory_region), sizeof(struct ksm_task_region));
+    return 0;
+}
+"""
+
+FIELDS = {
+    "ksm_kthread_info": (4, 4, 4, 4),
+    "ksm_memory_region": (4, 4, 8),
+    "ksm_task_region": (4, 4, 4, 4, 8, 8),
+}
+
+
+@pytest.fixture(scope="module")
+def header(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or not HEADER.is_file():
+        pytest.skip("needs a C compiler and the header of the repository")
+    directory = tmp_path_factory.mktemp("abi")
+    (directory / "abi.c").write_text(PROGRAM)
+    command = [compiler, f'-DHEADER="{HEADER}"', "-o", "abi", "abi.c"]
+    subprocess.run(command, cwd=directory, check=True)
+    output = subprocess.run([directory / "abi"], check=True, capture_output=True, text=True).stdout
+    return [line.split() for line in output.splitlines()]
+
+
+def test_numbers(header: list[list[str]]) -> None:
+    numbers = {line[0]: int(line[1]) for line in header if len(line) == 2}
+    assert len(numbers) == 11
+    assert numbers == {name: getattr(abi, name) for name in numbers}
+
+
+def test_layouts(header: list[list[str]]) -> None:
+    for struct, sizes in FIELDS.items():
+        lines = [line for line in header if line[0].startswith(f"{struct}.")]
+        offsets = [sum(sizes[:index]) for index in range(len(sizes))]
+        assert [(int(at), int(size)) for _, at, size in lines] == list(zip(offsets, sizes))
+    sizes_of_structs = next(line[1:] for line in header if line[0] == "sizes")
+    layouts = (abi.KTHREAD_INFO, abi.MEMORY_REGION, abi.TASK_REGION)
+    assert [int(size) for size in sizes_of_structs] == [layout.size for layout in layouts]

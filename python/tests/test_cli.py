@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from conftest import MIB, Driver, System
+
+from ksm import abi, engine
+from ksm.cli import main, settings, status, thread
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+Run = Callable[..., "tuple[int, str, str]"]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main(arguments)
+        except SystemExit as stop:
+            code = int(str(stop.code))
+        output, errors = capfd.readouterr()
+        return code, output, errors
+
+    return run
+
+
+@pytest.fixture
+def host(system: System, monkeypatch: pytest.MonkeyPatch) -> System:
+    """Make the commands see the stand-in for the host."""
+
+    def select(name: str) -> engine.Engine:
+        return engine.select(name, system.root)
+
+    monkeypatch.setattr(status, "select", select)
+    monkeypatch.setattr(settings, "select", select)
+    monkeypatch.setattr(thread, "Engine", _EngineOf(system))
+    return system
+
+
+class _EngineOf:
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    def module(self) -> engine.Engine:
+        return engine.Engine.module(self._system.root)
+
+
+def test_status_is_a_table(host: System, run: Run) -> None:
+    host.add_module(run=1, pages_sharing=512 * MIB // PAGE)
+    host.add_task(512, "kksmd", 0x00200000, 125, 0)
+    code, output, errors = run("status")
+    assert (code, errors) == (0, "")
+    assert re.search(r"^engine +module 0\.1\.0 \(", output, re.M)
+    assert re.search(rf"^kernel +{re.escape(os.uname().release)}$", output, re.M)
+    assert re.search(r"^state +merging \(run 1\)$", output, re.M)
+    assert re.search(r"^saved +512\.0 MiB$", output, re.M)
+    seconds = 125 / os.sysconf("SC_CLK_TCK")
+    assert re.search(rf"^thread +pid 512, {seconds:.2f} s CPU$", output, re.M)
+    assert re.search(r"^  sleep_millisecs +20 ms$", output, re.M)
+    assert re.search(r"^  general_profit +-4096 bytes$", output, re.M)
+    # Aligned: all the values of a table end in one column.
+    counters = output[output.index("counters") :].splitlines()[1:]
+    assert len({re.match(r"  \S+ +-?\d+", line).end() for line in counters}) == 1  # type: ignore[union-attr]
+
+
+def test_status_of_a_named_engine_in_json(host: System, run: Run) -> None:
+    host.add_module()
+    host.add_kernel()
+    assert json.loads(run("status", "--json")[1])["engine"] == "module"
+    snapshot = json.loads(run("status", "--json", "--engine", "kernel")[1])
+    assert snapshot["engine"] == "kernel"
+    assert snapshot["tunables"]["advisor_mode"] == "none"
+
+
+def test_status_without_an_engine(host: System, run: Run) -> None:
+    code, output, errors = run("status")
+    assert (code, output) == (1, "")
+    assert errors.startswith("ksmctl: no engine is there")
+    assert "modprobe ksm" in errors
+
+
+def test_set(host: System, run: Run) -> None:
+    module = host.add_module()
+    code, output, _ = run("set", "pages_to_scan=500", "run=1", "sleep_millisecs=20")
+    assert code == 0
+    assert output == "pages_to_scan: 100 -> 500\nrun: 0 -> 1\nsleep_millisecs: 20, as it was\n"
+    assert module.tunables()["pages_to_scan"] == 500
+
+
+def test_set_check_and_json(host: System, run: Run) -> None:
+    module = host.add_module()
+    code, output, _ = run("set", "--check", "--json", "run=1")
+    assert code == 0
+    assert json.loads(output) == {
+        "engine": "module",
+        "check": True,
+        "changed": True,
+        "before": {"run": 0},
+        "after": {"run": 1},
+    }
+    assert "not done" in run("set", "--check", "run=1")[1]
+    assert module.read("run") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["set", "run=5"], "run: 5 is out of range; write 0, 1 or 2"),
+        (["set", "run=1", "run=2"], "run: is given twice, 1 and 2"),
+        (["set", "run"], "'run' is no NAME=VALUE"),
+        (["set", "run="], "'run=' is no NAME=VALUE"),
+        (["set"], "required: NAME=VALUE"),
+        (["set", "--engine", "uksm", "run=1"], "'uksm'"),
+        ([], "required: COMMAND"),
+        (["begin"], "'begin'"),
+        (["start", "0"], "0 pages a scan; write 1 or more"),
+        (["start", "-5"], "-5"),
+        (["start", "4294967296"], "'4294967296' is no number; write 0..4294967295"),
+        (["start", "1", "2", "3", "4"], "4 numbers; write at most"),
+        (["register"], "required: --pid"),
+        (["register", "--pid", "0"], "'0' is no pid"),
+        (["register", "--pid", "x"], "'x' is no pid"),
+        (["register", "--pid", "1", "--addr", "0x1000"], "--addr and --length go together"),
+        (["register", "--pid", "1", "--length", "4096"], "--addr and --length go together"),
+        (["unregister", "--pid", "1", "--pid", "2", "--addr", "0"], "give one --pid"),
+        (["unregister", "--pid", "1", "--addr", "zero"], "'zero' is no address"),
+    ],
+)
+def test_bad_usage_is_2(
+    host: System, driver: Driver, run: Run, arguments: list[str], text: str
+) -> None:
+    host.add_module()
+    code, output, errors = run(*arguments)
+    assert (code, output) == (2, "")
+    assert errors.startswith("ksmctl: ")
+    assert text in errors
+    assert driver.calls == []
+
+
+def test_a_refused_set_is_1(host: System, run: Run) -> None:
+    host.add_kernel(run=1, pages_sharing=10**6)
+    host.set_available(0)
+    code, _, errors = run("set", "run=2")
+    assert code == 1
+    assert errors.startswith("ksmctl: run: 2 unmerges everything")
+
+
+def test_info_on_a_pipe_has_three_integers(driver: Driver, run: Run) -> None:
+    output = run("info")[1]
+    assert re.findall(r"\d+", output) == ["1", "100", "20000"]
+    assert output.count("\n") == 1
+    # Another suite takes the second word.
+    assert output.splitlines()[0].split()[1].strip(",") == "1"
+
+
+def test_info_on_a_terminal_is_a_table(
+    driver: Driver, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    output = run("info")[1]
+    assert re.search(r"^sleep +20000 us$", output, re.M)
+    assert json.loads(run("info", "--json")[1]) == {
+        "run": 1,
+        "pages_to_scan": 100,
+        "sleep_us": 20000,
+        "max_merge": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sent"),
+    [
+        ([], (20000, 100, 0, 1)),
+        (["5000"], (20000, 5000, 0, 1)),
+        (["5000", "50"], (50, 5000, 0, 1)),
+        (["5000", "9", "50"], (50, 5000, 9, 1)),
+    ],
+)
+def test_start_has_every_dialect(
+    host: System, driver: Driver, run: Run, numbers: list[str], sent: tuple[int, ...]
+) -> None:
+    code, output, _ = run("start", *numbers)
+    assert (code, output) == (0, "created scanner\n")
+    assert driver.calls[-1] == (abi.START_STOP_KTHREAD, abi.KTHREAD_INFO.pack(*sent))
+
+
+def test_start_refuses_beside_ksmd(host: System, driver: Driver, run: Run) -> None:
+    host.add_kernel(run=1)
+    code, _, errors = run("start")
+    assert code == 1
+    assert "the kernel engine runs" in errors
+    assert abi.START_STOP_KTHREAD not in [request for request, _ in driver.calls]
+
+
+def test_stop_keeps_the_pace(driver: Driver, run: Run) -> None:
+    code, output, _ = run("stop")
+    assert (code, output) == (0, "stopped scanner\n")
+    assert driver.calls[-1] == (abi.START_STOP_KTHREAD, abi.KTHREAD_INFO.pack(20000, 100, 0, 0))
+
+
+def test_stop_without_the_right(driver: Driver, run: Run) -> None:
+    driver.fail[abi.START_STOP_KTHREAD] = errno.EPERM
+    code, _, errors = run("stop")
+    assert code == 1
+    assert errors == "ksmctl: stopping: takes CAP_SYS_ADMIN; be root (EPERM)\n"
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        yield child.pid
+        child.kill()
+
+
+def test_register_whole_and_detached(driver: Driver, run: Run, sleeper: int) -> None:
+    code, output, _ = run("register", "--pid", str(sleeper), "--pid", str(os.getpid()))
+    assert code == 0
+    assert output == f"registered process {sleeper}\nregistered process {os.getpid()}\n"
+    regions = [
+        abi.TASK_REGION.unpack(data)
+        for request, data in driver.calls
+        if request == abi.REGISTER_TASK
+    ]
+    assert [(flags, addr, length) for _, flags, _, _, addr, length in regions] == [(3, 0, 0)] * 2
+
+
+def test_register_a_range(driver: Driver, run: Run) -> None:
+    pid = str(os.getpid())
+    assert run("register", "--pid", pid, "--addr", "0x10000", "--length", "8192")[0] == 0
+    _, flags, _, _, addr, length = abi.TASK_REGION.unpack(driver.calls[-1][1])
+    assert (flags, addr, length) == (abi.TASK_DETACHED, 0x10000, 8192)
+
+
+def test_one_ended_process_does_not_keep_the_others(driver: Driver, run: Run, sleeper: int) -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    code, output, errors = run("register", "--pid", str(child.pid), "--pid", str(sleeper))
+    assert code == 1
+    assert output == f"registered process {sleeper}\n"
+    assert errors.startswith(f"ksmctl: process {child.pid}: there is none, or it ended")
+
+
+def test_register_failures_in_json(driver: Driver, run: Run, sleeper: int) -> None:
+    driver.fail[abi.REGISTER_TASK] = errno.EEXIST
+    code, output, errors = run("register", "--json", "--pid", str(sleeper))
+    assert code == 1
+    (result,) = json.loads(output)
+    assert (result["pid"], result["ok"]) == (sleeper, False)
+    assert "registered already" in result["error"]
+    assert errors == f"ksmctl: {result['error']}\n"
+
+
+def test_unregister(driver: Driver, run: Run, sleeper: int) -> None:
+    assert run("unregister", "--pid", str(sleeper))[:2] == (0, f"unregistered process {sleeper}\n")
+    request, data = driver.calls[-1]
+    assert request == abi.REMOVE_TASK
+    assert abi.TASK_REGION.unpack(data)[1] == abi.TASK_WHOLE | abi.TASK_DETACHED
+    assert run("unregister", "--pid", str(sleeper), "--addr", "4096")[0] == 0
+    _, flags, _, _, addr, _ = abi.TASK_REGION.unpack(driver.calls[-1][1])
+    assert (flags, addr) == (abi.TASK_DETACHED, 4096)
+
+
+@pytest.mark.skipif(Path(abi.DEVICE).exists(), reason="the module is loaded here")
+@pytest.mark.parametrize("command", [["info"], ["stop"], ["start"], ["register", "--pid", "1"]])
+def test_without_the_module(run: Run, command: list[str]) -> None:
+    code, output, errors = run(*command)
+    assert (code, output) == (1, "")
+    assert errors == "ksmctl: /dev/ksm is missing; load the module: modprobe ksm (ENOENT)\n"
+
+
+def test_version(run: Run) -> None:
+    code, output, _ = run("--version")
+    assert code == 0
+    assert re.fullmatch(r"ksmctl \d+\.\d+\.\d+\S*\n", output)
+
+
+def test_a_reader_that_went_away_is_no_traceback() -> None:
+    code = "import sys; from ksm.cli import main; sys.exit(main(['status']))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    child = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    os.close(write_end)
+    assert "Traceback" not in child.stderr
+    assert child.returncode == 1
+
+
+def test_an_interrupt_is_no_traceback(
+    host: System, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(status, "select", interrupt)
+    assert run("status") == (1, "", "ksmctl: interrupted\n")

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from conftest import Driver
+
+from ksm import abi
+from ksm.device import Device, ThreadInfo
+from ksm.errors import DeviceError
+
+
+@pytest.fixture
+def device(driver: Driver, tmp_path: Path) -> Device:
+    return Device(str(tmp_path / "ksm-node"))
+
+
+def test_a_missing_node_says_modprobe(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="is missing; load the module: modprobe ksm") as caught:
+        Device(str(tmp_path / "none"))
+    assert caught.value.errno == errno.ENOENT
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(errno.EACCES, "group kvm"), (errno.ENODEV, "modprobe ksm"), (errno.EMFILE, "Too many")],
+)
+def test_open_errors_have_a_remedy(monkeypatch: pytest.MonkeyPatch, code: int, text: str) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(code, "no")
+
+    monkeypatch.setattr("ksm.device.os.open", refuse)
+    with pytest.raises(DeviceError, match=text):
+        Device()
+
+
+def test_commands_and_their_bytes(device: Device, driver: Driver) -> None:
+    assert device.api_version() == 1
+    with device.create_area() as area:
+        area.register(0x7F0000001000, 3)
+        area.register_task(9, whole=True, detached=True)
+        area.register_task(9, 0x1000, 0x2000)
+        area.remove_task(9, 0x1000, detached=True)
+    assert driver.calls[2:] == [
+        (abi.REGISTER_MEMORY_REGION, bytes.fromhex("03000000 00000000 00100000007f0000")),
+        (abi.REGISTER_TASK, abi.TASK_REGION.pack(32, 3, 9, 0, 0, 0)),
+        (abi.REGISTER_TASK, abi.TASK_REGION.pack(32, 0, 9, 0, 0x1000, 0x2000)),
+        (abi.REMOVE_TASK, abi.TASK_REGION.pack(32, 2, 9, 0, 0x1000, 0)),
+    ]
+
+
+def test_the_thread_of_2008(device: Device, driver: Driver) -> None:
+    device.start(500, 1000, 7)
+    assert driver.calls[-1] == (abi.START_STOP_KTHREAD, abi.KTHREAD_INFO.pack(1000, 500, 7, 1))
+    assert device.info() == ThreadInfo(run=1, pages_to_scan=500, sleep_us=1000, max_merge=7)
+    device.stop()
+    assert driver.calls[-1] == (abi.START_STOP_KTHREAD, abi.KTHREAD_INFO.pack(1000, 500, 7, 0))
+
+
+@pytest.mark.parametrize("pages", [-1, 2**32])
+def test_what_does_not_fit_is_not_sent(device: Device, driver: Driver, pages: int) -> None:
+    with pytest.raises(DeviceError, match="too large") as caught:
+        device.start(pages, 0)
+    assert caught.value.errno == errno.EINVAL
+    assert driver.calls == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (errno.EEXIST, "registered already"),
+        (errno.ENOSPC, "too many regions"),
+        (errno.ESRCH, "ended or called execve"),
+        (errno.EOPNOTSUPP, "dmesg"),
+        (errno.ENOTTY, "update ksm-dkms"),
+        (errno.EFAULT, "Bad address"),
+    ],
+)
+def test_region_errors_have_a_remedy(device: Device, driver: Driver, code: int, text: str) -> None:
+    driver.fail[abi.REGISTER_TASK] = code
+    area = device.create_area()
+    with pytest.raises(DeviceError, match=text) as caught:
+        area.register_task(5, whole=True)
+    assert caught.value.errno == code
+    assert errno.errorcode[code] in str(caught.value)
+
+
+def test_starting_without_the_right(device: Device, driver: Driver) -> None:
+    driver.fail[abi.START_STOP_KTHREAD] = errno.EPERM
+    with pytest.raises(DeviceError, match="be root"):
+        device.start(1, 1)
+
+
+def test_removing_goes_to_the_descriptor(device: Device) -> None:
+    """remove() passes a 64-bit address by libc; a plain file answers ENOTTY."""
+    with device.create_area() as area, pytest.raises(DeviceError, match="removing 0x7f00") as err:
+        area.remove(0x7F0000001000)
+    assert err.value.errno == errno.ENOTTY
+
+
+def test_close_is_final_and_harmless(device: Device) -> None:
+    area = device.create_area()
+    area.close()
+    area.close()
+    assert area.fileno() == -1
