@@ -99,6 +99,7 @@ enum ks_action {
  * @huge:   they are mapped by one huge page
  * @passed_over: eligible pages that the walk could not take
  * @page:   pages, referenced until hashed; NULL where there is none
+ * @off_lru: the page is on no LRU list
  * @hash:   content hash
  * @action: what to do
  * @src:    migrate_vma arrays
@@ -112,6 +113,7 @@ struct ks_batch {
 	bool huge;
 	unsigned int passed_over;
 	struct page *page[KS_BATCH];
+	bool off_lru[KS_BATCH];
 	u64 hash[KS_BATCH];
 	u8 action[KS_BATCH];
 	unsigned long src[KS_BATCH];

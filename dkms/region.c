@@ -306,13 +306,12 @@ void ks_area_clear(struct ks_area *area)
 
 /*
  * Private anonymous memory only. Left alone is what a driver or userfaultfd
- * watches, what was locked so as not to fault, and what means more than its
- * bytes (shadow stacks, memory tags).
+ * watches, and what means more than its bytes (shadow stacks, memory tags).
  */
 static bool ks_vma_may_merge(struct vm_area_struct *vma)
 {
 	const unsigned long never = VM_SHARED | VM_MAYSHARE | VM_SPECIAL |
-				    VM_HUGETLB | VM_LOCKED | KS_VM_SHADOW_STACK |
+				    VM_HUGETLB | KS_VM_SHADOW_STACK |
 				    KS_VM_DROPPABLE | KS_VM_MTE;
 
 	return vma_is_anonymous(vma) && !(vma->vm_flags & never) &&

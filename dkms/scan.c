@@ -44,6 +44,7 @@ static struct {
 static struct {
 	unsigned long pages_unshared;
 	unsigned long pages_volatile;
+	bool drained;
 } ks_this_pass;
 
 static struct ks_batch *ks_batch;
@@ -127,6 +128,27 @@ static enum ks_action ks_decide(struct page *page, u64 hash, u32 *sum)
 	return KS_MERGE;
 }
 
+/*
+ * A page just faulted in waits in a list of its CPU's, on an idle CPU for ever.
+ * Freezing it drains the lists of all CPUs, which takes a while: so let one
+ * batch do it in a pass, after which only pages newer than that are off the LRU.
+ */
+static void ks_limit_drains(struct ks_batch *b)
+{
+	unsigned int slot;
+	bool drain = false;
+
+	for (slot = b->first; slot < b->last; slot++) {
+		if (b->action[slot] != KS_MERGE || !b->off_lru[slot])
+			continue;
+		if (ks_this_pass.drained)
+			b->action[slot] = KS_LEAVE;
+		else
+			drain = true;
+	}
+	ks_this_pass.drained |= drain;
+}
+
 /* Hash and decide; drops the pages' references, which would count as pins. */
 static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 {
@@ -180,6 +202,7 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 		ks_counters.pages_skipped += worth;
 		return next;
 	}
+	ks_limit_drains(b);
 	merged = ks_merge_batch(vma, b, *merges);
 	ks_counters.pages_skipped += worth - merged;
 	*merges -= merged;

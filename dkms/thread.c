@@ -48,7 +48,7 @@ static bool ks_thread_has_work(void)
 static void ks_thread_pause(u64 us)
 {
 	if (us && us < KS_FINE_PAUSE_US) {
-		usleep_idle_range(us, us + us / 8 + 1);
+		usleep_range_state(us, us + us / 8 + 1, TASK_IDLE);
 		return;
 	}
 	if (us)

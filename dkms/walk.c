@@ -108,16 +108,6 @@ static struct page *ks_pte_page(pte_t pte)
 	return pte_page(pte);
 }
 
-/*
- * Not on an LRU list: freezing it would drain the lists of all CPUs. In the
- * swap cache: merging it would leave its copy there.
- */
-static bool ks_folio_may_merge(struct folio *folio)
-{
-	return folio_test_anon(folio) && !folio_test_ksm(folio) &&
-	       folio_test_lru(folio) && !folio_test_swapcache(folio);
-}
-
 struct ks_collect {
 	struct ks_batch *b;
 	unsigned int limit;
@@ -138,7 +128,8 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 		folio = page_folio(page);
 		if (!folio_test_anon(folio) || folio_test_ksm(folio))
 			continue;
-		if (folio_test_large(folio) || !ks_folio_may_merge(folio)) {
+		/* What is in the swap cache would leave its copy there. */
+		if (folio_test_large(folio) || folio_test_swapcache(folio)) {
 			b->passed_over++;
 			continue;
 		}
@@ -146,6 +137,7 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 			break;
 		folio_get(folio);
 		b->page[slot] = page;
+		b->off_lru[slot] = !folio_test_lru(folio);
 		b->nr++;
 	}
 	b->last = slot;
@@ -166,9 +158,9 @@ static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b
 	taken = true;
 	page = pmd_page(*pmd);
 	folio = page_folio(page);
-	if (!folio_test_anon(folio))
+	if (!folio_test_anon(folio) || folio_test_ksm(folio))
 		goto out;
-	if (!ks_folio_may_merge(folio)) {
+	if (folio_test_swapcache(folio)) {
 		b->passed_over += b->last - b->first;
 		goto out;
 	}
@@ -176,6 +168,7 @@ static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b
 	for (slot = b->first; slot < b->last; slot++, page++) {
 		folio_get(folio);
 		b->page[slot] = page;
+		b->off_lru[slot] = false;
 		b->nr++;
 	}
 	b->huge = true;

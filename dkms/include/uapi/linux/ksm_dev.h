@@ -86,7 +86,7 @@ struct ksm_kthread_info_rhel5 {
  * @sleep:         pause between two scans, microseconds
  * @pages_to_scan: pages looked at in one scan, at least 1
  * @flags:         ksm_control_flags_run or 0
- * @pad:           zero
+ * @pad:           ignored
  * @reserved_bits: zero
  */
 struct ksm_kthread_info_mar09 {
