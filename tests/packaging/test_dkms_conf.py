@@ -15,6 +15,7 @@ EXCLUDED = 77  # dkms's own number for it, which its package hooks take as "skip
 @pytest.fixture(scope="module", autouse=True)
 def dkms_is_installed() -> None:
     if run("dpkg-query", "--show", "dkms", check=False).returncode:
+        run("apt-get", "-q", "update")
         run("apt-get", "-q", "-y", "--no-install-recommends", "install", "dkms")
 
 
