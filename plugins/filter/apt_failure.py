@@ -71,7 +71,7 @@ CAUSES = (
         "wait until it has ended, and run the play again",
     ),
     (
-        r"not enough free space|No space left on device",
+        r"enough free space|No space left on device",
         "the file system is full",
         "make room below /var and /usr",
     ),

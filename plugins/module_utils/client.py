@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from ansible.module_utils.basic import missing_required_lib
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-IMPORT_ERROR: Optional[str] = None
+IMPORT_ERROR: str | None = None
 try:
-    import ksm.engine
-    import ksm.errors
-    import ksm.smaps
-    import ksm.tunables
+    import ksm.tunables  # noqa: F401 - only to see whether it is there
 except ImportError:
     IMPORT_ERROR = traceback.format_exc()
 

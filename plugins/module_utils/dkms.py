@@ -6,7 +6,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-from typing import Optional
 
 # Suffixes ("WARNING! Diff between ...", "Original modules exist") change with the
 # version of DKMS and are ignored. Kernel names hold '+' and '.', never a comma.
@@ -17,7 +16,7 @@ _STATUS = re.compile(
 )
 
 
-def parse_status(text: str, name: str) -> list[dict[str, Optional[str]]]:
+def parse_status(text: str, name: str) -> list[dict[str, str | None]]:
     """Return the lines of ``dkms status`` that speak of module *name*."""
     builds = []
     for line in text.splitlines():
@@ -35,15 +34,13 @@ def parse_status(text: str, name: str) -> list[dict[str, Optional[str]]]:
     return builds
 
 
-def state_for(
-    builds: list[dict[str, Optional[str]]], kernel: str
-) -> tuple[str, Optional[str]]:
+def state_for(builds: list[dict[str, str | None]], kernel: str) -> tuple[str, str | None]:
     """Return (state, version) of the furthest build for *kernel*.
 
     A module that is registered but was built for other kernels only is ``added``.
     """
     rank = {"absent": 0, "added": 1, "built": 2, "installed": 3}
-    best: tuple[str, Optional[str]] = ("absent", None)
+    best: tuple[str, str | None] = ("absent", None)
     for build in builds:
         state = build["state"] if build["kernel"] == kernel else "added"
         if rank[str(state)] > rank[best[0]]:
@@ -51,7 +48,7 @@ def state_for(
     return best
 
 
-def make_log(root: str, name: str, kernel: str) -> Optional[str]:
+def make_log(root: str, name: str, kernel: str) -> str | None:
     """Return the newest make.log that concerns *kernel*.
 
     A failed build leaves its log in build/, a good one moves it below the
@@ -59,13 +56,11 @@ def make_log(root: str, name: str, kernel: str) -> Optional[str]:
     """
     tree = os.path.join(root, "var/lib/dkms", name)
     found = glob.glob(os.path.join(tree, "*", "build", "make.log"))
-    found += glob.glob(
-        os.path.join(tree, "*", glob.escape(kernel), "*", "log", "make.log")
-    )
+    found += glob.glob(os.path.join(tree, "*", glob.escape(kernel), "*", "log", "make.log"))
     return max(found, key=os.path.getmtime, default=None)
 
 
-def tail(path: Optional[str], lines: int = 20) -> list[str]:
+def tail(path: str | None, lines: int = 20) -> list[str]:
     """Return the last *lines* of a file, none when it cannot be read."""
     if path is None:
         return []

@@ -11,24 +11,22 @@ import glob
 import gzip
 import os
 import re
-from typing import Any, Optional
+from typing import Any
 
 # GUID of the global EFI variables.
 _SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
-def read(root: str, path: str) -> Optional[str]:
+def read(root: str, path: str) -> str | None:
     """Return the text of a file, None when it cannot be read."""
     try:
-        with open(
-            os.path.join(root, path), encoding="utf-8", errors="replace"
-        ) as stream:
+        with open(os.path.join(root, path), encoding="utf-8", errors="replace") as stream:
             return stream.read()
     except OSError:
         return None
 
 
-def kernel_config(root: str, release: str) -> tuple[Optional[str], dict[str, str]]:
+def kernel_config(root: str, release: str) -> tuple[str | None, dict[str, str]]:
     """Return the path of the kernel's configuration and its options.
 
     The path is None when no place that kernels keep it in has it.
@@ -59,7 +57,7 @@ def has_headers(root: str, release: str) -> bool:
     return os.path.isfile(os.path.join(root, "lib/modules", release, "build/Makefile"))
 
 
-def module_file(root: str, release: str) -> Optional[str]:
+def module_file(root: str, release: str) -> str | None:
     """Return the path of ksm.ko of that kernel, compressed or not."""
     tree = os.path.join(root, "lib/modules", release)
     # The places that DKMS uses: Debian's, Fedora's and the default.
@@ -83,9 +81,7 @@ def builtin_engine(root: str) -> bool:
 def signatures(root: str) -> dict[str, Any]:
     """Tell whether the kernel refuses modules that no enrolled key signed."""
     sig = (read(root, "sys/module/module/parameters/sig_enforce") or "").strip()
-    lockdown = re.search(
-        r"\[(\w+)\]", read(root, "sys/kernel/security/lockdown") or ""
-    )
+    lockdown = re.search(r"\[(\w+)\]", read(root, "sys/kernel/security/lockdown") or "")
     mode = lockdown[1] if lockdown else "none"
     secure = None
     try:
@@ -107,9 +103,9 @@ def os_release(root: str) -> dict[str, str]:
     return dict(pairs)
 
 
-def _dpkg(root: str, names: list[str]) -> dict[str, tuple[str, Optional[str]]]:
+def _dpkg(root: str, names: list[str]) -> dict[str, tuple[str, str | None]]:
     """Return (status, version) of those packages that dpkg knows of."""
-    known: dict[str, tuple[str, Optional[str]]] = {}
+    known: dict[str, tuple[str, str | None]] = {}
     for stanza in (read(root, "var/lib/dpkg/status") or "").split("\n\n"):
         fields = dict(re.findall(r"^(Package|Status|Version): (.+)$", stanza, flags=re.MULTILINE))
         if fields.get("Package") in names:
@@ -117,7 +113,7 @@ def _dpkg(root: str, names: list[str]) -> dict[str, tuple[str, Optional[str]]]:
     return known
 
 
-def deb_packages(root: str, names: list[str]) -> dict[str, Optional[str]]:
+def deb_packages(root: str, names: list[str]) -> dict[str, str | None]:
     """Return the versions of those packages, None for those not wholly installed.
 
     A half-configured package is what a failed DKMS build leaves: it counts as
@@ -125,9 +121,7 @@ def deb_packages(root: str, names: list[str]) -> dict[str, Optional[str]]:
     """
     known = _dpkg(root, names)
     return {
-        name: known[name][1]
-        if known.get(name, ("", None))[0].endswith(" ok installed")
-        else None
+        name: known[name][1] if known.get(name, ("", None))[0].endswith(" ok installed") else None
         for name in names
     }
 

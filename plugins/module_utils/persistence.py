@@ -69,10 +69,7 @@ class Tmpfiles:
         return _foreign(text, self._line)
 
     def lines(self, values: Mapping[str, Value]) -> list[str]:
-        return [
-            f"w /sys/kernel/mm/ksm/{name} - - - - {value}"
-            for name, value in values.items()
-        ]
+        return [f"w /sys/kernel/mm/ksm/{name} - - - - {value}" for name, value in values.items()]
 
 
 Format = Union[ModprobeOptions, Tmpfiles]
@@ -81,11 +78,7 @@ FORMATS: dict[str, Format] = {"module": ModprobeOptions(), "kernel": Tmpfiles()}
 
 
 def _foreign(text: str, ours: re.Pattern[str]) -> list[str]:
-    return [
-        line
-        for line in text.splitlines()
-        if not ours.match(line) and line.strip() != HEADER
-    ]
+    return [line for line in text.splitlines() if not ours.match(line) and line.strip() != HEADER]
 
 
 def read(path: str) -> str:

@@ -66,7 +66,7 @@ desired:
     module:
       description: The module C(ksm.ko).
       type: dict
-      sample: {path: /etc/modprobe.d/ksm.conf, tunables: {pages_to_scan: 200, run: 1}, at_boot: true}
+      sample: {path: /etc/modprobe.d/ksm.conf, tunables: {run: 1}, at_boot: true}
     kernel:
       description: The built-in engine.
       type: dict
@@ -140,7 +140,7 @@ module:
 """
 
 import os
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ksm.fleet.plugins.module_utils import client, dkms, host, persistence
@@ -196,8 +196,8 @@ def info(root: str, release: str, dkms_status: str) -> dict[str, Any]:
     engines = {name: Engine(name, system=root) for name in ("module", "kernel")}
     observed = {name: observe(engine) for name, engine in engines.items()}
     desired = {name: desire(name, root) for name in engines}
-    used: Optional[str] = None
-    reason: Optional[str] = None
+    used: str | None = None
+    reason: str | None = None
     if available_engines(root):
         used = select("auto", root).name
     else:

@@ -76,7 +76,7 @@ reload_required:
 """
 
 import os
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ksm.fleet.plugins.module_utils import host, persistence
@@ -137,7 +137,7 @@ def holders(proc: str = "/proc") -> list[str]:
     return found
 
 
-def plan(state: str, loaded: bool, running: Optional[str], installed: Optional[str]) -> list[str]:
+def plan(state: str, loaded: bool, running: str | None, installed: str | None) -> list[str]:
     """Return the steps that lead to *state*: any of "unload" and "load", in order."""
     if state == "absent":
         return ["unload"] if loaded else []
@@ -148,7 +148,7 @@ def plan(state: str, loaded: bool, running: Optional[str], installed: Optional[s
     return []
 
 
-def outdated(running: Optional[str], installed: Optional[str]) -> bool:
+def outdated(running: str | None, installed: str | None) -> bool:
     return running is not None and installed is not None and running != installed
 
 
@@ -164,11 +164,11 @@ class KsmModule:
     def path(self, name: str) -> str:
         return os.path.join(self.root, name.lstrip("/"))
 
-    def running(self) -> Optional[str]:
+    def running(self) -> str | None:
         """Return the version of the loaded module; not the engine's business but kmod's."""
         return (host.read(self.root, "sys/module/ksm/version") or "").strip() or None
 
-    def installed(self) -> Optional[str]:
+    def installed(self) -> str | None:
         modinfo = self.module.get_bin_path("modinfo", required=True)
         status, out, _err = self.module.run_command([modinfo, "-F", "version", "ksm"])
         return out.strip() or None if status == 0 else None
@@ -185,9 +185,7 @@ class KsmModule:
                 msg=f"ksm.ko cannot be unloaded: {err.strip()}. It is held by: {held}."
                 " Remedy: end these processes, or let them close /dev/ksm."
             )
-        self.module.fail_json(
-            msg=f"ksm.ko cannot be loaded: {err.strip()}. Remedy: {remedy(err)}."
-        )
+        self.module.fail_json(msg=f"ksm.ko cannot be loaded: {err.strip()}. Remedy: {remedy(err)}.")
 
     def run(self) -> dict[str, Any]:
         loaded = host.module_loaded(self.root)

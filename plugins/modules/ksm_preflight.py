@@ -16,8 +16,8 @@ options:
   engine:
     description:
       - The engine that the host must be able to run; fails with reason and remedy when it cannot.
-      - With V(auto) the module engine is chosen where nothing is in its way, else the kernel engine,
-        and only a host that can run neither fails.
+      - With V(auto) the module engine is chosen where nothing is in its way, else the kernel
+        engine, and only a host that can run neither fails.
       - Without it, the module reports and does not fail.
     type: str
     choices: [auto, module, kernel]
@@ -193,7 +193,7 @@ files:
 
 import os
 import re
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ksm.fleet.plugins.module_utils import dkms, host
@@ -216,7 +216,7 @@ OLDEST = (6, 1)
 Problem = dict[str, str]
 
 
-def look(root: str, release: str, arch: str, dkms_status: Optional[str]) -> dict[str, Any]:
+def look(root: str, release: str, arch: str, dkms_status: str | None) -> dict[str, Any]:
     """Gather what is known about the host. *dkms_status* is None without DKMS."""
     config_file, config = host.kernel_config(root, release)
     builds = dkms.parse_status(dkms_status or "", "ksm")
@@ -302,8 +302,7 @@ def problems_of_module(seen: dict[str, Any]) -> list[Problem]:
     if seen["package_manager"] != "apt":
         found.append(
             {
-                "reason": f"the role installs packages by apt, and {seen['distribution']}"
-                " has none",
+                "reason": f"the role installs packages by apt, and {seen['distribution']} has none",
                 "remedy": "set ksm_engine to kernel and install the Python package ksm-fleet"
                 " by hand",
             }
@@ -368,7 +367,7 @@ def problems_of_build(seen: dict[str, Any]) -> list[Problem]:
     ]
 
 
-def choose(wanted: Optional[str], seen: dict[str, Any], problems: dict[str, Any]) -> str:
+def choose(wanted: str | None, seen: dict[str, Any], problems: dict[str, Any]) -> str:
     """Return the engine for *wanted*, "none" when it cannot run here.
 
     An enforced signature policy turns "auto" away from a module that may be
@@ -387,7 +386,7 @@ def text(problems: list[Problem]) -> str:
     return " ".join(f"{p['reason']}. Remedy: {p['remedy']}." for p in problems)
 
 
-def dkms_status(module: AnsibleModule) -> Optional[str]:
+def dkms_status(module: AnsibleModule) -> str | None:
     path = module.get_bin_path("dkms")
     if path is None:
         return None

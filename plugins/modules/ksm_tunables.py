@@ -154,7 +154,7 @@ other_engine_stopped:
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ksm.fleet.plugins.module_utils import client, persistence
@@ -254,7 +254,7 @@ class KsmTunables:
         if params["other_engine"] != "keep":
             self.other_file.plan({})
 
-    def other_run(self) -> Optional[int]:
+    def other_run(self) -> int | None:
         """Return what the other engine's run must become, None when it stays as it is."""
         policy = self.module.params["other_engine"]
         other = self.engine.other()
@@ -267,7 +267,7 @@ class KsmTunables:
         return 2 if run == 1 or (run == 0 and shares) else None
 
     @contextlib.contextmanager
-    def other_engine_as(self, run: Optional[int]) -> Iterator[None]:
+    def other_engine_as(self, run: int | None) -> Iterator[None]:
         """Have the other engine stopped, and back as it was when the body fails."""
         other = self.engine.other()
         if run is None or other is None:
@@ -292,9 +292,7 @@ class KsmTunables:
             before = self.engine.read("run")
             rest = {name: value for name, value in wanted.items() if name != "run"}
             change = apply(self.engine, rest, check=True)
-            return Change(
-                {**change.before, "run": before}, wanted, change.changed or before != 1
-            )
+            return Change({**change.before, "run": before}, wanted, change.changed or before != 1)
         return apply(self.engine, wanted, check=self.check)
 
     def write_files(self, change: Change) -> None:
