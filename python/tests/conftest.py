@@ -93,6 +93,8 @@ class MainlineEngine(Engine):
         if name == "run" and value == 2:
             super().write("pages_shared", 0)
             super().write("pages_sharing", 0)
+        if name == "run" and value == 1:
+            super().write("pages_shared", 9)
 
     def _set_mode(self, value: str, mode: str) -> None:
         super().write("advisor_mode", "[none] scan-time" if value == "none" else "none [scan-time]")

@@ -223,15 +223,16 @@ def sleeper() -> Iterator[int]:
 
 
 def test_register_whole_and_detached(driver: Driver, run: Run, sleeper: int) -> None:
-    code, output, _ = run("register", "--pid", str(sleeper), "--pid", str(os.getpid()))
+    pids = [str(sleeper), str(os.getpid()), str(os.getppid())]
+    code, output, _ = run("register", "--pid", pids[0], pids[1], "--pid", pids[2])
     assert code == 0
-    assert output == f"registered process {sleeper}\nregistered process {os.getpid()}\n"
+    assert output == "".join(f"registered process {pid}\n" for pid in pids)
     regions = [
         abi.TASK_REGION.unpack(data)
         for request, data in driver.calls
         if request == abi.REGISTER_TASK
     ]
-    assert [(flags, addr, length) for _, flags, _, _, addr, length in regions] == [(3, 0, 0)] * 2
+    assert [(flags, addr, length) for _, flags, _, _, addr, length in regions] == [(3, 0, 0)] * 3
 
 
 def test_register_a_range(driver: Driver, run: Run) -> None:

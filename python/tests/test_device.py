@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Driver
@@ -93,10 +94,27 @@ def test_starting_without_the_right(device: Device, driver: Driver) -> None:
         device.start(1, 1)
 
 
-def test_removing_goes_to_the_descriptor(device: Device) -> None:
-    """remove() passes a 64-bit address by libc; a plain file answers ENOTTY."""
-    with device.create_area() as area, pytest.raises(DeviceError, match="removing 0x7f00") as err:
+def test_removing_takes_an_address_of_64_bits(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    class Libc:
+        def ioctl(self, _fd: Any, request: Any, argument: Any) -> int:
+            calls.append((request.value, argument.value))
+            return 0
+
+    monkeypatch.setattr("ksm.device._LIBC", Libc())
+    with device.create_area() as area:
         area.remove(0x7F0000001000)
+        area.remove()
+    assert calls == [(abi.REMOVE_MEMORY_REGION, 0x7F0000001000), (abi.REMOVE_MEMORY_REGION, 0)]
+
+
+def test_removing_reports_the_kernels_answer(device: Device) -> None:
+    """A plain file knows no such command."""
+    with device.create_area() as area, pytest.raises(DeviceError, match="removing 0x1000") as err:
+        area.remove(0x1000)
     assert err.value.errno == errno.ENOTTY
 
 

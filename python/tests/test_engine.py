@@ -78,10 +78,15 @@ def test_ksmd_is_the_kernel_thread_of_that_name(system: System) -> None:
     assert engine.thread_pid() is None
     assert engine.thread_cpu_seconds() is None
     system.add_task(40, "ksmd", 0, 900, 900)
-    system.add_task(41, "a) S (ksmd", KTHREAD, 900, 900)
+    assert engine.thread_pid() is None
     system.add_task(42, "ksmd", KTHREAD, TICKS, TICKS)
     assert engine.thread_pid() == 42
     assert engine.thread_cpu_seconds() == pytest.approx(2.0)
+
+
+def test_a_name_may_hold_parentheses_and_spaces(system: System) -> None:
+    system.add_task(512, "a) S 1 (b", KTHREAD, TICKS, 0)
+    assert system.add_module().thread_cpu_seconds() == pytest.approx(1.0)
 
 
 def test_an_ended_thread_has_no_cpu_time(system: System) -> None:

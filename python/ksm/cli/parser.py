@@ -79,7 +79,9 @@ def _add_process(commands: _Commands[_Parser]) -> None:
     unregister = commands.add_parser("unregister", help="end what register began")
     unregister.set_defaults(function=process.unregister, parser=unregister)
     for parser in (register, unregister):
-        parser.add_argument("--pid", type=_pid, action="append", required=True)
+        parser.add_argument(
+            "--pid", type=_pid, nargs="+", action="extend", required=True, help="the processes"
+        )
         parser.add_argument("--addr", type=_address, help="start of the range (default: all)")
         _add_json(parser)
 
