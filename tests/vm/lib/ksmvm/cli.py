@@ -6,18 +6,21 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Optional
 
-from ksmvm import host
+from ksmvm import fleet_host, host, ssh
 from ksmvm.errors import HarnessError
+from ksmvm.fleet_image import ensure_image
+from ksmvm.kernel_log import find_splats
 from ksmvm.kernels import KERNELS, prepare
 from ksmvm.module_build import build_module
 from ksmvm.module_vm import DEFAULT_MEMORY, DEFAULT_TIMEOUT, ModuleVM
-from ksmvm.progress import say
+from ksmvm.progress import say, step
 
 STATUS_HARNESS_FAILED = 125
 
@@ -31,6 +34,14 @@ def carried_file(text: str) -> tuple[str, Path]:
     if destination and not destination.startswith("/"):
         raise argparse.ArgumentTypeError(f"{destination!r} must be an absolute path in the VM")
     return destination or f"/{path.resolve().name}", path
+
+
+def host_and_kernel(text: str) -> tuple[str, Optional[str]]:
+    """`HOST[:KERNEL]`."""
+    name, _, kernel = text.partition(":")
+    if kernel and kernel not in KERNELS:
+        raise argparse.ArgumentTypeError(f"unknown kernel {kernel!r}; known: {', '.join(KERNELS)}")
+    return name, kernel or None
 
 
 def at_least_one(text: str) -> int:
@@ -82,6 +93,67 @@ def _run(options: argparse.Namespace) -> int:
     return result.exit_status
 
 
+def _image(options: argparse.Namespace) -> int:
+    for name in options.names:
+        print(ensure_image(name).disk)
+    return 0
+
+
+def _up(options: argparse.Namespace) -> int:
+    hosts: dict[str, str] = {}
+    for name, kernel in options.hosts:
+        chosen = kernel or options.kernel
+        if chosen is None:
+            raise HarnessError(f"host {name!r} has no kernel; write {name}:6.12 or give --kernel")
+        hosts[name] = chosen
+    if options.port is not None and len(hosts) > 1:
+        raise HarnessError("--port is for one host; leave it out to have free ports chosen")
+    started = fleet_host.up(hosts, port=options.port, memory=options.mem, smp=options.smp)
+    print(json.dumps([each.as_json() for each in started], indent=1))
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    if not options.all and not options.hosts:
+        raise HarnessError("name the hosts to stop, or give --all")
+    hosts = fleet_host.every() if options.all else map(fleet_host.get, options.hosts)
+    for each in list(hosts):
+        fleet_host.down(each)
+    return 0
+
+
+def _ssh(options: argparse.Namespace) -> int:
+    found = fleet_host.get(options.host)
+    words = ssh.command(found.port, found.key, options.command, tty=not options.command)
+    return subprocess.run(words, check=False).returncode
+
+
+def _list(options: argparse.Namespace) -> int:
+    hosts = [each.as_json() for each in fleet_host.every()]
+    if options.json:
+        print(json.dumps(hosts, indent=1))
+    else:
+        for each in hosts:
+            state = "up" if each["running"] else "ended"
+            print(f"{each['name']}\t{state}\tkernel {each['version']}\tport {each['port']}")
+    return 0
+
+
+def _log(options: argparse.Namespace) -> int:
+    text = fleet_host.get(options.host).kernel_log()
+    print(text)
+    splats = find_splats(text)
+    for splat in splats:
+        say(f"the kernel of {options.host} complained:\n{splat}")
+    return STATUS_HARNESS_FAILED if splats else 0
+
+
+def _reboot(options: argparse.Namespace) -> int:
+    with step(f"reboot {options.host}"):
+        fleet_host.get(options.host).reboot()
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="ksmvm", description=__doc__)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -123,6 +195,33 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--append", default="", help="more arguments for the kernel")
     run.add_argument("--log", type=Path, help="write the whole kernel log to this file")
     run.add_argument("command", nargs="+", metavar="CMD")
+
+    image = add("image", _image, "make disk images of fleet hosts; print their paths")
+    image.add_argument("names", nargs="+", choices=KERNELS, metavar="NAME")
+
+    up = add("up", _up, "start fleet hosts side by side; print them as JSON")
+    up.add_argument("hosts", nargs="+", type=host_and_kernel, metavar="HOST[:KERNEL]")
+    up.add_argument("--kernel", choices=KERNELS, help="for hosts named without one")
+    up.add_argument("--port", type=at_least_one, help="for SSH (default: a free one)")
+    up.add_argument("--mem", type=at_least_one, default=fleet_host.DEFAULT_MEMORY, metavar="MIB")
+    up.add_argument("--smp", type=at_least_one, default=1)
+
+    down = add("down", _down, "stop fleet hosts and forget their disks")
+    down.add_argument("hosts", nargs="*", metavar="HOST")
+    down.add_argument("--all", action="store_true")
+
+    shell = add("ssh", _ssh, "log in to a fleet host, or run a command there")
+    shell.add_argument("host", metavar="HOST")
+    shell.add_argument("command", nargs="*", metavar="CMD")
+
+    listing = add("list", _list, "list the fleet hosts that were started")
+    listing.add_argument("--json", action="store_true")
+
+    log = add("log", _log, "print a fleet host's kernel log; fail when the kernel complained")
+    log.add_argument("host", metavar="HOST")
+
+    reboot = add("reboot", _reboot, "reboot a fleet host from within and wait for it")
+    reboot.add_argument("host", metavar="HOST")
     return top
 
 

@@ -121,7 +121,7 @@ class ModuleVM:
                 kernel=prepared.vmlinuz,
                 initrd=image,
                 # An Oops ends the run at once; the whole report is on the console by then.
-                append=("loglevel=7", "oops=panic", *self.append.split()),
+                append=("loglevel=7", "panic=-1", "oops=panic", *self.append.split()),
                 smp=self.smp,
                 memory=self.memory,
                 console=console,

@@ -10,7 +10,6 @@ QEMU = "qemu-system-x86_64"
 # Stock kernels here run under TCG only: KVM may be missing, or be there and not work.
 KERNEL_ARGUMENTS = (
     "console=ttyS0",
-    "panic=-1",
     "log_buf_len=4M",
     # Dear under emulation and beside the point of these tests.
     "mitigations=off",

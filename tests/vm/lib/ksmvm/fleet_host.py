@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fleet hosts: Debian with systemd and SSH in a VM that outlives the command that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from ksmvm import qemu, ssh
+from ksmvm.errors import HarnessError
+from ksmvm.fleet_image import FleetImage, ensure_image, write_initrd
+from ksmvm.kernel_log import find_splats
+from ksmvm.keys import ensure_keys
+from ksmvm.lock import locked
+from ksmvm.paths import cache
+from ksmvm.process import run, system_environment
+from ksmvm.progress import say, step
+
+DEFAULT_MEMORY = 1536
+BOOT_TIMEOUT = 300.0
+POLL_SECONDS = 0.5
+BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+# A host's name is also its folder's and its DNS label.
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class FleetHost:
+    name: str
+    kernel: str
+    version: str
+    port: int
+    key: Path
+    pid: int
+
+    @property
+    def folder(self) -> Path:
+        return _folder(self.name)
+
+    @property
+    def console(self) -> Path:
+        return self.folder / "console.log"
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "kernel": self.kernel,
+            "version": self.version,
+            "address": ssh.ADDRESS,
+            "port": self.port,
+            "user": "root",
+            "key": str(self.key),
+            "pid": self.pid,
+            "running": self.running(),
+            "console": str(self.console),
+        }
+
+    def running(self) -> bool:
+        """Whether the process is there and still this VM (numbers are used again)."""
+        try:
+            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return f"file:{self.console}".encode() in words
+
+    def ssh(self, remote: str, *, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+        return ssh.run(self.port, self.key, remote, timeout=timeout)
+
+    def wait(self, *, other_boot_than: Optional[str] = None, timeout: float = BOOT_TIMEOUT) -> None:
+        """Until a command runs over SSH, and it is another boot than the one named."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if not self.running():
+                raise HarnessError(f"host {self.name} has ended; {self._last_words()}")
+            if ssh.answers(self.port):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    done = self.ssh(BOOT_ID, timeout=30)
+                    if done.returncode == 0 and done.stdout != other_boot_than:
+                        return
+            time.sleep(POLL_SECONDS)
+        raise HarnessError(
+            f"host {self.name} does not answer over SSH after {timeout:g} s; {self._last_words()}"
+        )
+
+    def reboot(self) -> None:
+        before = self.ssh(BOOT_ID).stdout
+        # The connection may break before the status comes back.
+        self.ssh("systemctl reboot")
+        self.wait(other_boot_than=before)
+
+    def kernel_log(self) -> str:
+        """The console since the VM was started, and the whole ring of the kernel that runs now."""
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        done = self.ssh("dmesg -r")
+        if done.returncode:
+            say(f"host {self.name}: no dmesg over SSH: {done.stderr.strip()}")
+            return text
+        return f"{text}\n{done.stdout}"
+
+    def splats(self) -> list[str]:
+        return find_splats(self.kernel_log())
+
+    def _last_words(self) -> str:
+        parts = []
+        for log in (self.folder / "qemu.log", self.console):
+            if log.exists():
+                parts.append(f"{log}:\n" + "\n".join(log.read_text("utf8", "replace").splitlines()[-15:]))
+        return "\n".join(parts)
+
+
+def up(
+    hosts: dict[str, str],
+    *,
+    port: Optional[int] = None,
+    memory: int = DEFAULT_MEMORY,
+    smp: int = 1,
+) -> list[FleetHost]:
+    """Start hosts (name -> kernel) side by side and wait until all answer over SSH."""
+    for name in hosts:
+        if not NAME.fullmatch(name):
+            raise HarnessError(f"{name!r} is no host name; use lower-case letters, digits and -")
+    images = {kernel: ensure_image(kernel) for kernel in dict.fromkeys(hosts.values())}
+    started: list[FleetHost] = []
+    with locked("hosts"):
+        for name in hosts:
+            present = find(name)
+            if present is not None and present.running():
+                raise HarnessError(f"host {name!r} is up already; `ksmvm down {name}` first")
+        for name, kernel in hosts.items():
+            started.append(_start(name, images[kernel], port or _free_port(), memory, smp))
+
+    def ready(each: FleetHost) -> None:
+        with step(f"boot {each.name} (kernel {each.version}, SSH port {each.port})"):
+            each.wait()
+
+    with ThreadPoolExecutor(len(started)) as pool:
+        list(pool.map(ready, started))
+    return started
+
+
+def _start(name: str, image: FleetImage, port: int, memory: int, smp: int) -> FleetHost:
+    folder = _folder(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    keys = ensure_keys()
+    disk, initrd = folder / "disk.qcow2", folder / "initrd"
+    run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
+        + ["-b", os.fspath(image.disk), os.fspath(disk)]
+    )
+    write_initrd(initrd, image, keys)
+    machine = qemu.command(
+        kernel=image.kernel.vmlinuz,
+        initrd=initrd,
+        append=(
+            "panic=10",
+            "loglevel=5",  # warnings are on the console, so they outlast a reboot
+            "net.ifnames=0",
+            "systemd.show_status=0",
+            "systemd.gpt_auto=0",
+            f"ksmvm.host={name}",
+        ),
+        smp=smp,
+        memory=memory,
+        console=folder / "console.log",
+    )
+    machine += ["-name", name]
+    machine += ["-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={disk}"]
+    machine += ["-device", "virtio-blk-pci,drive=disk"]
+    machine += ["-netdev", f"user,id=net,hostfwd=tcp:{ssh.ADDRESS}:{port}-:22"]
+    machine += ["-device", "virtio-net-pci,netdev=net,romfile="]
+    machine += ["-device", "virtio-rng-pci"]
+    with (folder / "qemu.log").open("wb") as log:
+        process = subprocess.Popen(
+            machine,
+            env=system_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    host = FleetHost(name, image.kernel.name, image.kernel.version, port, keys.user_private, process.pid)
+    record = {**host.as_json(), "key": str(host.key)}
+    (folder / "host.json").write_text(json.dumps(record, indent=1))
+    return host
+
+
+def find(name: str) -> Optional[FleetHost]:
+    try:
+        record = json.loads((_folder(name) / "host.json").read_text())
+    except FileNotFoundError:
+        return None
+    return FleetHost(
+        name=record["name"],
+        kernel=record["kernel"],
+        version=record["version"],
+        port=record["port"],
+        key=Path(record["key"]),
+        pid=record["pid"],
+    )
+
+
+def get(name: str) -> FleetHost:
+    found = find(name)
+    if found is None:
+        known = ", ".join(each.name for each in every()) or "none"
+        raise HarnessError(f"no host {name!r}; hosts that were started: {known}")
+    return found
+
+
+def every() -> Iterator[FleetHost]:
+    folder = cache("hosts")
+    for each in sorted(folder.iterdir()) if folder.is_dir() else ():
+        found = find(each.name)
+        if found is not None:
+            yield found
+
+
+def down(host: FleetHost) -> None:
+    """Stop the VM and forget its disk."""
+    if host.running():
+        os.kill(host.pid, signal.SIGKILL)
+        while host.running():
+            time.sleep(0.05)
+    shutil.rmtree(host.folder, ignore_errors=True)
+
+
+def _folder(name: str) -> Path:
+    return cache("hosts", name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ssh.ADDRESS, 0))
+        return int(probe.getsockname()[1])
