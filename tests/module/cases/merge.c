@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What merges, what does not, and the exact counts. */
+#include <pthread.h>
+
+#include "ksmtest.h"
+
+/* N copies of M contents: M pages shared, N - M more sharing them. */
+static void merge_and_count(char *p, size_t npages, size_t contents)
+{
+	long before, after, saved_kb = (long)(npages - contents) * 4;
+
+	mem_fill(p, npages, contents, 1000);
+	area_with(p, npages);
+	before = meminfo_kb("AnonPages");
+	engine_merge(contents, npages - contents);
+	mem_check(p, npages, contents, 1000);
+	require(distinct_pfns(p, npages) == contents,
+		"%zu contents are in %zu page frames", contents, distinct_pfns(p, npages));
+	require(smaps_pages(p, npages, "Anonymous") == 0, "%ld pages are still anonymous",
+		smaps_pages(p, npages, "Anonymous"));
+	require(smaps_pages(p, npages, "Rss") == (long)npages, "Rss is %ld pages, not %zu",
+		smaps_pages(p, npages, "Rss"), npages);
+	/* Merged pages are not anonymous; allow for what else the VM does. */
+	after = meminfo_kb("AnonPages");
+	require(before - after >= saved_kb - 512 && before - after <= (long)npages * 4 + 512,
+		"AnonPages went from %ld to %ld kB, while %ld kB were merged away",
+		before, after, saved_kb);
+}
+
+static void count(size_t npages, size_t contents)
+{
+	merge_and_count(mem_map(npages), npages, contents);
+}
+
+CASE(merge, two_pages, 30) { count(2, 1); }
+CASE(merge, all_equal, 60) { count(2048, 1); }
+CASE(merge, few_contents, 60) { count(2048, 16); }
+CASE(merge, odd_numbers, 60) { count(1009, 7); }
+CASE(merge, pairs, 60) { count(2048, 1024); }
+
+static void merge_huge(size_t npages, size_t contents)
+{
+	char *p = mem_map_huge(npages);
+
+	file_write("/sys/kernel/mm/transparent_hugepage/enabled", "always");
+	p[0] = 1;
+	require(smaps_pages(p, npages, "AnonHugePages") > 0,
+		"the kernel gave no huge page, the case would prove nothing");
+	merge_and_count(p, npages, contents);
+	file_write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise");
+}
+
+CASE(merge, huge_all_equal, 60) { merge_huge(2048, 1); }
+CASE(merge, huge_few_contents, 60) { merge_huge(2048, 16); }
+
+/* The region covers a part of each of two huge pages. */
+CASE(merge, huge_in_part, 60)
+{
+	char *p = mem_map_huge(1024);
+
+	mem_fill(p, 1024, 1, 7);
+	require(smaps_pages(p, 1024, "AnonHugePages") > 0,
+		"the kernel gave no huge page, the case would prove nothing");
+	area_with(p + 256 * PAGE, 512);
+	engine_merge(1, 511);
+	mem_check(p, 1024, 1, 7);
+	require(smaps_pages(p, 1024, "Anonymous") == 512, "%ld pages are anonymous, not 512",
+		smaps_pages(p, 1024, "Anonymous"));
+}
+
+/* Large folios below the size of a PMD, mapped by PTEs (since 6.8). */
+#define FOLIOS "/sys/kernel/mm/transparent_hugepage/hugepages-"
+
+CASE(merge, large_folios, 60)
+{
+	char *p, text[32] = "";
+	long before;
+
+	if (file_write(FOLIOS "64kB/enabled", "always"))
+		skip("this kernel has no 64 kB folios");
+	file_write(FOLIOS "2048kB/enabled", "never");
+	file_read(FOLIOS "64kB/stats/anon_fault_alloc", text, sizeof(text));
+	before = atol(text);
+	p = mem_map_huge(1024);
+	merge_and_count(p, 1024, 16);
+	file_read(FOLIOS "64kB/stats/anon_fault_alloc", text, sizeof(text));
+	file_write(FOLIOS "64kB/enabled", "never");
+	file_write(FOLIOS "2048kB/enabled", "inherit");
+	require(atol(text) >= before + 64, "the kernel gave %ld large folios, the case proves nothing",
+		atol(text) - before);
+}
+
+CASE(merge, nothing_unique, 60)
+{
+	char *p = mem_map(1024);
+
+	mem_fill(p, 1024, 1024, 1000);
+	area_with(p, 1024);
+	engine_merge(0, 0);
+	mem_check(p, 1024, 1024, 1000);
+	require(smaps_pages(p, 1024, "Anonymous") == 1024, "%ld of 1024 pages are anonymous",
+		smaps_pages(p, 1024, "Anonymous"));
+	require(engine_read("pages_unshared") == 1024, "1024 unique pages, but: %s", engine_state());
+	require(engine_read("general_profit") <= 0, "a profit of %lld from nothing",
+		engine_read("general_profit"));
+}
+
+/* Pages that differ in one byte, wherever it is, are different. */
+CASE(merge, one_byte_differs, 60)
+{
+	size_t npages = 1024;
+	char *p = mem_map(2 * npages);
+
+	for (size_t i = 0; i < 2 * npages; i++) {
+		page_fill(p + i * PAGE, 5);
+		p[i * PAGE + i % npages * 4 + i % 4] ^= 0x40;
+	}
+	area_with(p, 2 * npages);
+	engine_merge(npages, npages);
+	for (size_t i = 0; i < npages; i++)
+		require(pfn_of(p + i * PAGE) == pfn_of(p + (i + npages) * PAGE),
+			"the pages %zu and %zu are not shared", i, i + npages);
+	for (size_t i = 0; i < 2 * npages; i++) {
+		char *page = p + i * PAGE;
+
+		page[i % npages * 4 + i % 4] ^= 0x40;
+		require(page_is(page, 5), "page %zu has lost its contents", i);
+	}
+}
+
+/*
+ * Different pages of one XXH64 digest, whatever its seed. A lane of it takes up
+ * a word by lane = rotl(lane + word * P2, 31) * P1. What is added here to the
+ * lane's first word flips bit 63 of the sum, hence adds or subtracts 2^30 * P1
+ * in the end; what is added to its second word undoes the addition. So every
+ * second such pair collides: enough of them that some do.
+ */
+static void collide(uint64_t *page)
+{
+	const uint64_t p1 = 0x9e3779b185ebca87ULL, p2 = 0xc2b2ae3d27d4eb4fULL;
+	uint64_t inverse = p2;
+
+	for (int i = 0; i < 6; i++)
+		inverse *= 2 - p2 * inverse;
+	/* Words 0, 4, 8, ... are those of the first lane. */
+	page[0] += (1ULL << 63) * inverse;
+	page[4] -= (p1 << 30) * inverse;
+}
+
+/* A digest must not decide what is equal. */
+CASE(merge, digests_collide, 60)
+{
+	enum { PAIRS = 32, COPIES = 4 };
+	size_t words = PAGE / sizeof(uint64_t);
+	uint64_t *p = (uint64_t *)mem_map(2 * PAIRS * COPIES), *want = malloc(PAGE);
+
+	for (int i = 0; i < 2 * PAIRS * COPIES; i++) {
+		page_fill(p + i * words, 9000 + i % PAIRS);
+		if (i / PAIRS % 2)
+			collide(p + i * words);
+	}
+	area_with(p, 2 * PAIRS * COPIES);
+	engine_start();
+	engine_passes(2 * SETTLE);
+	for (int i = 0; i < 2 * PAIRS * COPIES; i++) {
+		page_fill(want, 9000 + i % PAIRS);
+		if (i / PAIRS % 2)
+			collide(want);
+		require(!memcmp(p + i * words, want, PAGE),
+			"page %d got the contents of another page with the same digest", i);
+	}
+	/* Of a pair that collides one may be left alone. */
+	require(distinct_pfns((char *)p, 2 * PAIRS * COPIES) <= PAIRS * (COPIES + 1),
+		"%zu page frames for %d pages of %d contents: %s",
+		distinct_pfns((char *)p, 2 * PAIRS * COPIES), 2 * PAIRS * COPIES, 2 * PAIRS,
+		engine_state());
+}
+
+CASE(merge, pages_of_zeros, 60)
+{
+	char *p = mem_map(512);
+
+	memset(p, 1, 512 * PAGE);
+	memset(p, 0, 512 * PAGE);
+	area_with(p, 512);
+	engine_merge(1, 511);
+	for (int i = 0; i < 512; i++)
+		require(page_is_zero(p + i * PAGE), "page %d is not zero", i);
+}
+
+/* Memory that was only read is the kernel's zero page: nothing to gain. */
+CASE(merge, zero_page_left_alone, 60)
+{
+	char *p = mem_map(512);
+	int sum = 0;
+
+	sentinel();
+	for (int i = 0; i < 512; i++)
+		sum += ((volatile char *)p)[i * PAGE];
+	area_with(p, 512);
+	engine_merge(1, 1);
+	require(sum == 0, "fresh memory is not zero");
+}
+
+static void *rewrite(void *arg)
+{
+	for (uint64_t generation = 0;; generation++)
+		mem_fill(arg, 64, 1, generation);
+	return NULL;
+}
+
+/* Pages that changed since the last pass are no candidates. */
+CASE(merge, volatile_left_alone, 60)
+{
+	char *p = mem_map(64);
+	pthread_t thread;
+
+	sentinel();
+	mem_fill(p, 64, 1, 0);
+	pthread_create(&thread, NULL, rewrite, p);
+	engine_pace(20000, 40);
+	area_with(p, 64);
+	engine_start();
+	for (int i = 0; i < 8; i++) {
+		engine_passes(1);
+		require(engine_read("pages_sharing") <= 1,
+			"memory that changes all the time was merged: %s", engine_state());
+	}
+	engine_expect(1, 1);
+	require(engine_read("pages_volatile") > 0, "64 pages change, but: %s", engine_state());
+}
+
+/* Only private anonymous memory may be merged, whatever was registered. */
+static void left_alone(char *p, size_t npages, const char *what)
+{
+	uint64_t *before = malloc(npages * 8), *after = malloc(npages * 8);
+
+	require(p != MAP_FAILED, "mapping %s: %s", what, strerror(errno));
+	sentinel();
+	mem_fill(p, npages, 1, 3);
+	pfns_of(p, npages, before);
+	area_with(p, npages);
+	engine_merge(1, 1);
+	mem_check(p, npages, 1, 3);
+	pfns_of(p, npages, after);
+	require(!memcmp(before, after, npages * 8), "pages of %s were replaced", what);
+}
+
+CASE(merge, shared_memory_left_alone, 60)
+{
+	left_alone(mmap(NULL, 64 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+		   64, "shared memory");
+}
+
+CASE(merge, private_file_left_alone, 60)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+
+	require(!ftruncate(fd, 64 * PAGE), "ftruncate: %s", strerror(errno));
+	left_alone(mmap(NULL, 64 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0),
+		   64, "a private file mapping");
+}
+
+CASE(merge, hugetlb_left_alone, 60)
+{
+	char *p;
+
+	file_write("/proc/sys/vm/nr_hugepages", "2");
+	p = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	if (p == MAP_FAILED) {
+		file_write("/proc/sys/vm/nr_hugepages", "0");
+		skip("no hugetlb pages: %s", strerror(errno));
+	}
+	left_alone(p, 1024, "hugetlb memory");
+	munmap(p, 2 * HUGE);
+	file_write("/proc/sys/vm/nr_hugepages", "0");
+}
+
+/* Two processes, two areas. */
+static void fill_and_register(struct peer *self, void *arg)
+{
+	char *p = mem_map(256);
+
+	mem_fill(p, 256, 16, *(uint64_t *)arg);
+	area_with(p, 256);
+	peer_tell(self);
+	peer_wait(self);
+	mem_check(p, 256, 16, *(uint64_t *)arg);
+}
+
+CASE(merge, across_processes, 60)
+{
+	uint64_t base = 50;
+	struct peer a = peer_start(fill_and_register, &base);
+	struct peer b = peer_start(fill_and_register, &base);
+
+	peer_wait(&a);
+	peer_wait(&b);
+	engine_merge(16, 2 * 256 - 16);
+	peer_end(&a);
+	engine_expect(16, 256 - 16);
+	peer_end(&b);
+	engine_expect(0, 0);
+}
+
+/* A region says which addresses, not what is mapped there when it is made. */
+CASE(merge, mapped_after_registering, 60)
+{
+	char *p;
+
+	sentinel();	/* first, for it would be mapped into the hole */
+	p = mem_map(512);
+	mem_unmap(p, 512);
+	area_with(p, 512);
+	engine_merge(1, 1);
+	require(mmap(p, 512 * PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p, "mmap failed");
+	madvise(p, 512 * PAGE, MADV_NOHUGEPAGE);
+	mem_fill(p, 512, 4, 70);
+	engine_merge(1 + 4, 1 + 508);
+	mem_check(p, 512, 4, 70);
+}
+
+/* One region over several mappings and the holes between them. */
+CASE(merge, region_with_holes, 60)
+{
+	char *p = mem_map(600);
+
+	mem_fill(p, 600, 4, 80);
+	mem_unmap(p + 100 * PAGE, 100);
+	require(!mprotect(p + 400 * PAGE, 100 * PAGE, PROT_READ), "mprotect failed");
+	area_with(p, 600);
+	engine_merge(4, 496);
+	mem_check(p, 100, 4, 80);
+	mem_check(p + 200 * PAGE, 400, 4, 80);
+}
+
+/* Pages outside of every region stay as they are. */
+CASE(merge, only_registered, 60)
+{
+	char *p = mem_map(300);
+
+	mem_fill(p, 300, 1, 90);
+	area_with(p + 100 * PAGE, 100);
+	engine_merge(1, 99);
+	require(smaps_pages(p, 300, "Anonymous") == 200, "%ld pages are anonymous, not 200",
+		smaps_pages(p, 300, "Anonymous"));
+}
+
+/* Later copies join pages that were merged long ago. */
+CASE(merge, newcomers_join, 60)
+{
+	char *p = mem_map(256), *q = mem_map(256);
+	uint64_t pfn;
+
+	mem_fill(p, 256, 4, 100);
+	area_with(p, 256);
+	engine_merge(4, 252);
+	pfn = pfn_of(p);
+	mem_fill(q, 256, 4, 100);
+	area_with(q, 256);
+	engine_merge(4, 508);
+	require(pfn_of(q) == pfn, "equal pages were merged into two page frames");
+}
+
+CASE(merge, profit, 60)
+{
+	char *p = mem_map(2048);
+	long long profit, metadata;
+
+	mem_fill(p, 2048, 1, 110);
+	area_with(p, 2048);
+	engine_merge(1, 2047);
+	profit = engine_read("general_profit");
+	metadata = engine_read("metadata_bytes");
+	require(metadata > 0, "metadata_bytes is %lld", metadata);
+	require(profit <= 2047 * (long long)PAGE && profit >= 2047 * (long long)PAGE - 2 * metadata,
+		"general_profit is %lld with %lld bytes saved and %lld bytes of metadata",
+		profit, 2047 * (long long)PAGE, metadata);
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What others track about pages survives merging: soft-dirty bits, userfaultfd. */
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include "ksmtest.h"
+
+#define N 64
+
+static size_t soft_dirty(char *p, size_t npages)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < npages; i++)
+		n += !!(pagemap(p + i * PAGE) & PM_SOFT_DIRTY);
+	return n;
+}
+
+static void clear_soft_dirty(void)
+{
+	int err = file_write("/proc/self/clear_refs", "4");
+
+	require(!err, "clear_refs: %s", strerror(-err));
+}
+
+CASE(tracking, soft_dirty, 60)
+{
+	char *p = mem_map(N);
+
+	mem_fill(p, N, 1, 1600);
+	clear_soft_dirty();
+	mem_fill(p, N / 2, 1, 1600);
+	if (soft_dirty(p, N / 2) != N / 2)
+		skip("this kernel keeps no soft-dirty bits");
+	area_with(p, N);
+	engine_start();
+	engine_passes(SETTLE);
+	require(soft_dirty(p, N / 2) == N / 2, "%zu of %d dirty pages are dirty after merging",
+		soft_dirty(p, N / 2), N / 2);
+	require(soft_dirty(p + N / 2 * PAGE, N / 2) == 0, "%zu of %d clean pages became dirty",
+		soft_dirty(p + N / 2 * PAGE, N / 2), N / 2);
+	require(distinct_pfns(p + N / 2 * PAGE, N / 2) == 1, "clean pages did not merge");
+	/* A write to a merged page is a change. */
+	clear_soft_dirty();
+	engine_passes(SETTLE);
+	require(soft_dirty(p, N) == 0, "%zu clean pages became dirty", soft_dirty(p, N));
+	for (int i = 0; i < N; i += 4)
+		p[i * PAGE] ^= 1;
+	for (int i = 0; i < N; i++)
+		require(soft_dirty(p + i * PAGE, 1) == (i % 4 == 0),
+			"page %d was %swritten, and is %sdirty", i, i % 4 ? "not " : "",
+			i % 4 ? "" : "not ");
+}
+
+static int uffd_open(uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		skip("no userfaultfd with the features %#llx: %s", (unsigned long long)features,
+		     strerror(errno));
+	return fd;
+}
+
+static void uffd_register(int fd, char *p, size_t npages, uint64_t mode)
+{
+	struct uffdio_register arg = { .range = { (uintptr_t)p, npages * PAGE }, .mode = mode };
+
+	if (ioctl(fd, UFFDIO_REGISTER, &arg))
+		skip("userfaultfd mode %#llx: %s", (unsigned long long)mode, strerror(errno));
+}
+
+static void *write_a_byte(void *arg)
+{
+	*(volatile char *)arg ^= 1;
+	return NULL;
+}
+
+/* Write-protected pages report their first write, merged or not. */
+CASE(tracking, userfaultfd_wp, 60)
+{
+	int fd = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	char *p = mem_map(N);
+	struct uffdio_writeprotect protect = { { (uintptr_t)p, N * PAGE },
+		UFFDIO_WRITEPROTECT_MODE_WP };
+
+	sentinel();
+	mem_fill(p, N, 1, 1700);
+	uffd_register(fd, p, N, UFFDIO_REGISTER_MODE_WP);
+	require(!ioctl(fd, UFFDIO_WRITEPROTECT, &protect), "UFFDIO_WRITEPROTECT: %s", strerror(errno));
+	area_with(p, N);
+	engine_start();
+	engine_passes(SETTLE);
+	mem_check(p, N, 1, 1700);
+	for (int i = 0; i < N; i += 16) {
+		struct pollfd ready = { .fd = fd, .events = POLLIN };
+		struct uffd_msg msg;
+		pthread_t thread;
+
+		pthread_create(&thread, NULL, write_a_byte, p + i * PAGE);
+		require(poll(&ready, 1, 5000) == 1, "a write to the protected page %d was not reported", i);
+		require(read(fd, &msg, sizeof(msg)) == sizeof(msg), "userfaultfd: %s", strerror(errno));
+		require(msg.event == UFFD_EVENT_PAGEFAULT &&
+			msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP &&
+			(msg.arg.pagefault.address & -PAGE) == (uintptr_t)p + i * PAGE,
+			"userfaultfd told of another event");
+		require(page_is(p + i * PAGE, 1700), "the write came through");
+		protect = (struct uffdio_writeprotect){ { (uintptr_t)p + i * PAGE, PAGE }, 0 };
+		require(!ioctl(fd, UFFDIO_WRITEPROTECT, &protect), "UFFDIO_WRITEPROTECT: %s",
+			strerror(errno));
+		pthread_join(thread, NULL);
+		p[i * PAGE] ^= 1;
+	}
+	mem_check(p, N, 1, 1700);
+}
+
+/* Scanning must not populate what its owner wants to be asked for. */
+CASE(tracking, userfaultfd_missing, 60)
+{
+	int fd = uffd_open(0);
+	char *p = mem_map(N);
+
+	sentinel();
+	mem_fill(p, N / 2, 1, 1800);
+	uffd_register(fd, p, N, UFFDIO_REGISTER_MODE_MISSING);
+	area_with(p, N);
+	engine_start();
+	engine_passes(SETTLE);
+	mem_check(p, N / 2, 1, 1800);
+	for (int i = N / 2; i < N; i++)
+		require(!(pagemap(p + i * PAGE) & PM_PRESENT), "page %d was populated", i);
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The engine's attributes in sysfs. */
+#include "ksmtest.h"
+
+static const char *path_of(const char *name)
+{
+	static _Thread_local char path[128];
+
+	snprintf(path, sizeof(path), ENGINE "%s", name);
+	return path;
+}
+
+bool engine_there(void)
+{
+	return !access(ENGINE "run", F_OK);
+}
+
+long long engine_read(const char *name)
+{
+	char text[64], *end;
+	int n = file_read(path_of(name), text, sizeof(text));
+	long long value;
+
+	if (n < 0)
+		fail("reading %s: %s", path_of(name), strerror(-n));
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (end == text || strcmp(end, "\n") || errno)
+		fail("%s holds \"%s\", not a number and a newline", path_of(name), text);
+	return value;
+}
+
+int engine_write(const char *name, const char *text)
+{
+	return file_write(path_of(name), text);
+}
+
+void engine_set(const char *name, long long value)
+{
+	char text[32];
+	int err;
+
+	snprintf(text, sizeof(text), "%lld\n", value);
+	err = engine_write(name, text);
+	if (err)
+		fail("writing %lld to %s: %s", value, path_of(name), strerror(-err));
+}
+
+void engine_pace(long long pages_to_scan, long long sleep_millisecs)
+{
+	engine_set("pages_to_scan", pages_to_scan);
+	engine_set("sleep_millisecs", sleep_millisecs);
+}
+
+void engine_start(void)
+{
+	engine_set("run", 1);
+}
+
+void engine_stop(void)
+{
+	engine_set("run", 0);
+}
+
+void engine_passes(int n)
+{
+	long long start = engine_read("full_scans");
+	double end = now() + 60;
+
+	while (engine_read("full_scans") < start + n) {
+		if (now() > end)
+			fail("no %d passes within 60 s: %s", n, engine_state());
+		nap_ms(5);
+	}
+}
+
+void engine_expect(long long shared, long long sharing)
+{
+	double end = now() + 2;
+
+	/* The counters may be a moment old. */
+	while (engine_read("pages_shared") != shared ||
+	       engine_read("pages_sharing") != sharing) {
+		if (now() > end)
+			fail("expected %lld shared and %lld sharing: %s",
+			     shared, sharing, engine_state());
+		nap_ms(20);
+	}
+}
+
+void engine_merge(long long shared, long long sharing)
+{
+	engine_start();
+	engine_passes(SETTLE);
+	engine_expect(shared, sharing);
+}
+
+const char *engine_state(void)
+{
+	static const char *const names[] = {
+		"run", "pages_shared", "pages_sharing", "pages_unshared",
+		"pages_volatile", "pages_skipped", "pages_scanned", "full_scans",
+	};
+	static _Thread_local char text[512];
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		char value[64];
+
+		if (file_read(path_of(names[i]), value, sizeof(value)) < 0)
+			strcpy(value, "?");
+		value[strcspn(value, "\n")] = '\0';
+		n += snprintf(text + n, sizeof(text) - n, "%s%s %.20s",
+			      i ? ", " : "", names[i], value);
+	}
+	return text;
+}

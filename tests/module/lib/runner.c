@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Runs cases one after the other, each in a session of its own with a time
+ * limit, and prints one line for each. Whatever a case did, the next one finds
+ * a quiet engine: what a case left behind is its failure, and makes the module
+ * be loaded anew.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "ksmtest.h"
+
+static struct testcase *cases;
+static int report_fd = -1;
+static int kmsg_fd = -1;
+
+void case_add(struct testcase *tc)
+{
+	struct testcase **at = &cases;
+
+	while (*at && strcmp((*at)->name, tc->name) < 0)
+		at = &(*at)->next;
+	tc->next = *at;
+	*at = tc;
+}
+
+double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+void nap_ms(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	while (nanosleep(&t, &t) && errno == EINTR)
+		;
+}
+
+/* One write per verdict, so that those of several processes do not mix. */
+static void report(char kind, const char *fmt, va_list args)
+{
+	char text[1024];
+	int n;
+
+	text[0] = kind;
+	n = 1 + vsnprintf(text + 1, sizeof(text) - 2, fmt, args);
+	if (n > (int)sizeof(text) - 2)
+		n = sizeof(text) - 2;
+	text[n++] = '\n';
+	if (write(report_fd, text, n) != n)
+		_exit(3);
+}
+
+void fail(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	report('F', fmt, args);
+	va_end(args);
+	_exit(1);
+}
+
+void skip(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	report('S', fmt, args);
+	va_end(args);
+	_exit(0);
+}
+
+void note(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	report('N', fmt, args);
+	va_end(args);
+}
+
+void expect_errno(long got, int want, const char *what)
+{
+	if (got >= 0)
+		fail("%s: succeeded (%ld), expected %s", what, got,
+		     strerrorname_np(want));
+	if (got != -want)
+		fail("%s: %s, expected %s", what, strerrorname_np(-got),
+		     strerrorname_np(want));
+}
+
+/* The kernel's complaints since the last call, or NULL. */
+static const char *splat(void)
+{
+	static const char *const signs[] = {
+		"WARNING:", "BUG:", "Bad page", "Bad rss-counter", "KASAN",
+		"possible circular", "possible recursive", "possible deadlock",
+		"suspicious RCU", "INFO: task", "INFO: rcu", "Oops", "UBSAN",
+		"refcount_t:", "general protection fault", "vmstat_refresh:",
+		"scheduling while atomic", "sleeping function", "bad_page",
+	};
+	static char found[512];
+	char line[8192];
+	ssize_t n;
+
+	found[0] = '\0';
+	while ((n = read(kmsg_fd, line, sizeof(line) - 1)) > 0 ||
+	       (n < 0 && errno == EPIPE)) {
+		char *text;
+
+		if (n < 0)
+			continue;
+		line[n] = '\0';
+		text = strchr(line, ';');
+		for (size_t i = 0; text && i < sizeof(signs) / sizeof(*signs); i++)
+			if (!found[0] && strstr(text, signs[i]))
+				snprintf(found, sizeof(found), "%.*s",
+					 (int)strcspn(text + 1, "\n"), text + 1);
+	}
+	return found[0] ? found : NULL;
+}
+
+static bool quiet(void)
+{
+	return engine_read("pages_shared") == 0 &&
+	       engine_read("pages_sharing") == 0 && module_refcnt() == 0;
+}
+
+/* Brings the engine back to its initial state; NULL or what was in the way. */
+static const char *settle_engine(bool anew)
+{
+	static char text[1200];
+	double end = now() + 5;
+	int err;
+
+	if (anew && module_there()) {
+		err = module_unload();
+		if (err) {
+			snprintf(text, sizeof(text), "rmmod: %s, refcnt %ld",
+				 strerror(-err), module_refcnt());
+			return text;
+		}
+	}
+	if (!module_there()) {
+		err = module_load("");
+		if (err) {
+			snprintf(text, sizeof(text), "insmod %s: %s",
+				 module_path, strerror(-err));
+			return text;
+		}
+	}
+	if (engine_write("run", "0") || engine_write("adopt_mergeable", "0"))
+		return "run=0 or adopt_mergeable=0 was refused";
+	while (!quiet()) {
+		if (now() > end) {
+			snprintf(text, sizeof(text),
+				 "no process is left, but: refcnt %ld, %s",
+				 module_refcnt(), engine_state());
+			return text;
+		}
+		nap_ms(50);
+	}
+	return NULL;
+}
+
+/* Kills and reaps everything the case started; false when something stays. */
+static bool bury(pid_t session, int *status)
+{
+	double end = now() + 20;
+	bool gone = false;
+
+	while (now() < end) {
+		int s;
+		pid_t pid;
+
+		kill(-session, SIGKILL);
+		pid = waitpid(-1, &s, WNOHANG | __WALL);
+		if (pid < 0)
+			return true;
+		if (pid == session && !gone) {
+			gone = true;
+			if (status)
+				*status = s;
+		}
+		if (pid == 0)
+			nap_ms(10);
+	}
+	return false;
+}
+
+/* Takes the verdicts of a case until it ends or is out of time. */
+static bool listen(int fd, double end, char *reason, size_t size, bool *skipped)
+{
+	FILE *in = fdopen(fd, "r");
+	char line[1100];
+	bool in_time = true;
+
+	setvbuf(in, NULL, _IONBF, 0);
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		double left = end - now();
+
+		if (left <= 0 || poll(&p, 1, left * 1000 + 1) == 0) {
+			in_time = now() < end;
+			if (!in_time)
+				break;
+			continue;
+		}
+		if (!fgets(line, sizeof(line), in))
+			break;
+		line[strcspn(line, "\n")] = '\0';
+		if (line[0] == 'N') {
+			printf("# %s\n", line + 1);
+		} else if (line[0] == 'E') {
+			break;	/* the case's own process has returned */
+		} else if (!reason[0]) {
+			*skipped = line[0] == 'S';
+			snprintf(reason, size, "%s", line + 1);
+		}
+	}
+	fclose(in);
+	return in_time;
+}
+
+static bool run_case(struct testcase *tc)
+{
+	char reason[2400] = "", *at = reason;
+	const char *left, *oops;
+	bool skipped = false, in_time;
+	double start = now();
+	int pipefd[2], status = -1;
+	pid_t pid;
+
+	if (pipe2(pipefd, O_CLOEXEC)) {
+		perror("pipe2");
+		exit(2);
+	}
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		setsid();
+		close(pipefd[0]);
+		report_fd = pipefd[1];
+		engine_pace(20000, 5);
+		tc->fn();
+		if (write(report_fd, "E\n", 2) != 2)
+			_exit(3);
+		_exit(0);
+	}
+	close(pipefd[1]);
+	in_time = listen(pipefd[0], start + tc->seconds, reason, sizeof(reason), &skipped);
+	/* The case has said its last word; its process may still be exiting. */
+	if (in_time && waitpid(pid, &status, 0) != pid)
+		status = -1;
+	if (!bury(pid, in_time ? NULL : &status)) {
+		printf("not ok %s: its processes cannot be killed\n", tc->name);
+		printf("Bail out! %s\n", engine_state());
+		exit(2);
+	}
+	if (!in_time)
+		snprintf(reason, sizeof(reason), "no end after %d s", tc->seconds);
+	else if (!reason[0] && WIFSIGNALED(status))
+		snprintf(reason, sizeof(reason), "died of signal %d (%s)",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else if (!reason[0] && status)
+		snprintf(reason, sizeof(reason), "wait status %#x", status);
+	if (skipped && status == 0)
+		at = reason + strlen(reason);
+
+	/* Folds the statistics and makes the kernel name the negative ones. */
+	file_write("/proc/sys/vm/stat_refresh", "1");
+	left = settle_engine(at[0]);
+	if (left)
+		snprintf(at + strlen(at), 1300, "%s%s", at[0] ? "; then " : "", left);
+	oops = splat();
+	if (oops)
+		snprintf(at + strlen(at), 600, "%skernel: %s", at[0] ? "; " : "", oops);
+
+	if (at[0])
+		printf("not ok %s: %s\n", tc->name, at);
+	else if (skipped)
+		printf("ok %s # SKIP %s\n", tc->name, reason);
+	else
+		printf("ok %s # %.1f s\n", tc->name, now() - start);
+	fflush(stdout);
+	if (left && (left = settle_engine(true)))
+		printf("# the engine cannot be reset: %s\n", left);
+	return !at[0];
+}
+
+/* "group" or "group.*" or the whole name */
+static bool wanted(const char *name, char **argv)
+{
+	if (!argv[0])
+		return true;
+	for (; *argv; argv++) {
+		size_t n = strlen(*argv);
+
+		if (!strcmp(name, *argv) || (!strncmp(name, *argv, n) && name[n] == '.'))
+			return true;
+	}
+	return false;
+}
+
+static void mounts(void)
+{
+	static const char *const table[][2] = {
+		{ "proc", "/proc" }, { "sysfs", "/sys" }, { "devtmpfs", "/dev" },
+		{ "tmpfs", "/tmp" },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		if (i < 2 ? !access(i ? "/sys/kernel" : "/proc/self", F_OK) :
+			    !access(i == 2 ? "/dev/kmsg" : "/tmp", F_OK))
+			continue;
+		mkdir(table[i][1], 0755);
+		mount(table[i][0], table[i][1], table[i][0], 0, NULL);
+	}
+}
+
+/* What execve() cases become. */
+static int helper(char **argv)
+{
+	if (!strcmp(argv[0], "sleep")) {
+		nap_ms(atol(argv[1]));
+		return 0;
+	}
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	int failed = 0, total = 0;
+	const char *problem;
+
+	if (argc > 2 && !strcmp(argv[1], "--helper"))
+		return helper(argv + 2);
+	if (argc > 1 && !strcmp(argv[1], "--list")) {
+		for (struct testcase *tc = cases; tc; tc = tc->next)
+			puts(tc->name);
+		return 0;
+	}
+	if (argc > 2 && !strcmp(argv[1], "--module")) {
+		module_path = argv[2];
+		argv += 2;
+	}
+	if (geteuid()) {
+		fprintf(stderr, "root is needed; run this inside a module VM only\n");
+		return 2;
+	}
+	mounts();
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	report_fd = STDERR_FILENO;
+	kmsg_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kmsg_fd < 0) {
+		perror("/dev/kmsg");
+		return 2;
+	}
+	lseek(kmsg_fd, 0, SEEK_END);
+	problem = settle_engine(false);
+	if (problem) {
+		printf("Bail out! %s\n", problem);
+		return 2;
+	}
+	for (struct testcase *tc = cases; tc; tc = tc->next) {
+		if (!wanted(tc->name, argv + 1))
+			continue;
+		total++;
+		failed += !run_case(tc);
+	}
+	printf("1..%d\n", total);
+	if (!total)
+		fprintf(stderr, "no case has such a name; try --list\n");
+	return failed || !total;
+}

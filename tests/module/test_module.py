@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The module on real kernels: every case of the C program is a test of its own.
+
+`pytest tests/module -k "6.12- and fork."` boots one VM for what matches.
+"""
+
+from __future__ import annotations
+
+import pytest
+from module_boots import BOOTS, KERNELS, Boots, all_cases, boot_of
+
+# Ordered so that one boot after the other is made.
+PARAMETERS = [
+    pytest.param(kernel, case, id=f"{kernel}-{case}")
+    for kernel in KERNELS
+    for case in sorted(all_cases(), key=lambda case: (boot_of(case), case))
+]
+
+
+@pytest.mark.parametrize(("kernel", "case"), PARAMETERS)
+def test_case(boots: Boots, kernel: str, case: str) -> None:
+    boot = boots.get(kernel, boot_of(case))
+    if case in boot.failed:
+        pytest.fail(boot.failed[case], pytrace=False)
+    remark = boot.passed[case]
+    if remark.startswith("SKIP"):
+        pytest.skip(remark)
+
+
+@pytest.mark.parametrize("kind", BOOTS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernel_log_clean(boots: Boots, kernel: str, kind: str) -> None:
+    boot = boots.get(kernel, kind)
+    if not boot.told:
+        pytest.skip("no case was selected")
+    splats = boot.splats
+    if splats:
+        pytest.fail("\n\n".join(splats), pytrace=False)
+
+
+def test_cases_are_known() -> None:
+    """The pattern that reads case names from the sources misses none."""
+    cases = all_cases()
+    assert len(cases) == len(set(cases))
+    assert {boot_of(case) for case in cases} == set(BOOTS)
