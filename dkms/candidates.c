@@ -106,7 +106,7 @@ static int ks_part_rebuild(struct ks_part *part, unsigned int room)
 	for (i = 0; i < part->size; i++)
 		if (part->entry[i] && ks_pass_is_fresh(ks_entry_seen(part->entry[i])))
 			fresh++;
-	new.size = max(KS_PART_MIN, roundup_pow_of_two((fresh + room) * 3 / 2));
+	new.size = roundup_pow_of_two(max(KS_PART_MIN, (fresh + room) * 3 / 2));
 	new.entry = kvcalloc(new.size, sizeof(*new.entry), KS_GFP);
 	if (!new.entry)
 		return -ENOMEM;

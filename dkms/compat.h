@@ -8,6 +8,7 @@
 #ifndef KS_COMPAT_H
 #define KS_COMPAT_H
 
+#include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/sched/coredump.h>
 #include <linux/swap.h>
@@ -59,6 +60,17 @@ static inline void ks_rss_anon_to_file(struct mm_struct *mm)
 	atomic_long_inc(&mm->rss_stat.count[MM_FILEPAGES]);
 #endif
 }
+
+/*
+ * migrate_vma_setup() splits a large folio that page table entries map one by
+ * one: since 6.19. Before that it leaves it alone, and nothing else that is
+ * exported splits it.
+ */
+#ifdef MIGRATE_PFN_COMPOUND
+#define KS_SPLITS_LARGE_FOLIOS	true
+#else
+#define KS_SPLITS_LARGE_FOLIOS	false
+#endif
 
 /* Did a task of @mm ever ask for MADV_MERGEABLE? mm->flags went opaque in 6.18. */
 static inline bool ks_mm_wants_merging(struct mm_struct *mm)

@@ -129,7 +129,8 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 		if (!folio_test_anon(folio) || folio_test_ksm(folio))
 			continue;
 		/* What is in the swap cache would leave its copy there. */
-		if (folio_test_large(folio) || folio_test_swapcache(folio)) {
+		if (folio_test_swapcache(folio) ||
+		    (folio_test_large(folio) && !KS_SPLITS_LARGE_FOLIOS)) {
 			b->passed_over++;
 			continue;
 		}
