@@ -241,6 +241,8 @@ int ks_run_set(unsigned int run);
 unsigned int ks_run_get(void);
 void ks_pace_get(struct ks_pace *pace);
 int ks_pace_set(const struct ks_pace *pace);
+int ks_pages_to_scan_set(unsigned int pages);
+void ks_sleep_us_set(u64 us);
 bool ks_adopting(void);
 void ks_adopting_set(bool adopt);
 

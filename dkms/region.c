@@ -189,9 +189,9 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 leng
 	int err;
 
 	if (!addr && !length)
-		length = TASK_SIZE;
+		length = mm->task_size;
 	if (!length || !PAGE_ALIGNED(addr) || !PAGE_ALIGNED(length) ||
-	    length > TASK_SIZE || addr > TASK_SIZE - length)
+	    length > mm->task_size || addr > mm->task_size - length)
 		return -EINVAL;
 
 	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
@@ -330,7 +330,7 @@ static bool ks_vma_may_merge(struct vm_area_struct *vma)
  *
  * Context: ks_lock and mmap_lock held.
  * Return: the mapping that holds the span, NULL where there is none up to
- * *@start, and NULL with *@start at TASK_SIZE where there is none at all
+ * *@start, and NULL with *@start at mm->task_size where there is none at all
  */
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
 				       unsigned long *end)
@@ -362,7 +362,7 @@ struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
 		if (!--looks)
 			return NULL;
 	}
-	*start = TASK_SIZE;
+	*start = km->mm->task_size;
 	*end = *start;
 	return NULL;
 }

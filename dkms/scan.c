@@ -250,7 +250,7 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 	/* Not mmput(): the last user's whole memory would be freed right here. */
 	mmput_async(km->mm);
 
-	if (start >= TASK_SIZE) {
+	if (start >= km->mm->task_size) {
 		ks_sums_sweep(km);
 		ks_cursor_next_mm();
 	}

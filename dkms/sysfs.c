@@ -49,16 +49,13 @@ static ssize_t pages_to_scan_show(struct device *dev, struct device_attribute *a
 static ssize_t pages_to_scan_store(struct device *dev, struct device_attribute *attr,
 				   const char *buf, size_t count)
 {
-	struct ks_pace pace;
 	unsigned int pages;
 
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (kstrtouint(buf, 10, &pages))
 		return -EINVAL;
-	ks_pace_get(&pace);
-	pace.pages_to_scan = pages;
-	return ks_pace_set(&pace) ?: count;
+	return ks_pages_to_scan_set(pages) ?: count;
 }
 static DEVICE_ATTR_RW(pages_to_scan);
 
@@ -74,16 +71,14 @@ static ssize_t sleep_millisecs_show(struct device *dev, struct device_attribute 
 static ssize_t sleep_millisecs_store(struct device *dev, struct device_attribute *attr,
 				     const char *buf, size_t count)
 {
-	struct ks_pace pace;
 	unsigned int ms;
 
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (kstrtouint(buf, 10, &ms))
 		return -EINVAL;
-	ks_pace_get(&pace);
-	pace.sleep_us = (u64)ms * USEC_PER_MSEC;
-	return ks_pace_set(&pace) ?: count;
+	ks_sleep_us_set((u64)ms * USEC_PER_MSEC);
+	return count;
 }
 static DEVICE_ATTR_RW(sleep_millisecs);
 

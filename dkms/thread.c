@@ -67,6 +67,8 @@ static int ks_thread_main(void *unused)
 		struct ks_pace pace;
 		u64 pause;
 
+		/* With work at hand and no pause the waits below do not sleep. */
+		try_to_freeze();
 		wait_event_freezable(ks_thread_wait,
 				     kthread_should_stop() || ks_thread_has_work());
 		ks_pace_get(&pace);
@@ -169,6 +171,27 @@ int ks_pace_set(const struct ks_pace *pace)
 	spin_unlock(&ks_pace_lock);
 	ks_thread_kick();
 	return 0;
+}
+
+/* Of the pace only how many pages, at least 1. Return: 0 or -EINVAL */
+int ks_pages_to_scan_set(unsigned int pages)
+{
+	if (!pages)
+		return -EINVAL;
+	spin_lock(&ks_pace_lock);
+	ks_pace.pages_to_scan = pages;
+	spin_unlock(&ks_pace_lock);
+	ks_thread_kick();
+	return 0;
+}
+
+/* Of the pace only the pause, in microseconds. */
+void ks_sleep_us_set(u64 us)
+{
+	spin_lock(&ks_pace_lock);
+	ks_pace.sleep_us = us;
+	spin_unlock(&ks_pace_lock);
+	ks_thread_kick();
 }
 
 bool ks_adopting(void)

@@ -128,8 +128,11 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 		folio = page_folio(page);
 		if (!folio_test_anon(folio) || folio_test_ksm(folio))
 			continue;
-		/* What is in the swap cache would leave its copy there. */
-		if (folio_test_swapcache(folio) ||
+		/*
+		 * What is in the swap cache would leave its copy there; what
+		 * the hardware lost must not be read.
+		 */
+		if (folio_test_swapcache(folio) || PageHWPoison(page) ||
 		    (folio_test_large(folio) && !KS_SPLITS_LARGE_FOLIOS)) {
 			b->passed_over++;
 			continue;
@@ -161,7 +164,7 @@ static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b
 	folio = page_folio(page);
 	if (!folio_test_anon(folio) || folio_test_ksm(folio))
 		goto out;
-	if (folio_test_swapcache(folio)) {
+	if (folio_test_swapcache(folio) || folio_test_has_hwpoisoned(folio)) {
 		b->passed_over += b->last - b->first;
 		goto out;
 	}

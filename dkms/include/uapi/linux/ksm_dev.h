@@ -117,7 +117,8 @@ struct ksm_kthread_info_mar09 {
  * After a stop nothing is merged any more when the command returns.
  * EPERM: the caller lacks CAP_SYS_ADMIN. EINVAL: pages_to_scan is 0, an unknown
  * flag or a reserved field is set, or running is neither 0 nor 1. On an error
- * nothing is changed.
+ * nothing is changed, but for EINTR: a signal came while the run state was being
+ * changed by somebody else; the pace is set.
  *
  * The struct's size tells the three historic layouts apart.
  */
