@@ -26,10 +26,11 @@ def run(*command: object, check: bool = True, **options: object) -> subprocess.C
     return done
 
 
-def tree_files(*paths: str) -> set[str]:
-    """Files of the tree below the given paths that are not ignored."""
-    names = run("git", "-C", TREE, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *paths)
-    return {name for name in names.stdout.split("\0") if name and (TREE / name).is_file()}
+def tree_files(tree: Path, *folders: str) -> set[str]:
+    """Paths of the files below folders of a tree."""
+    return {
+        str(path.relative_to(tree)) for folder in folders for path in (tree / folder).rglob("*") if path.is_file()
+    }
 
 
 @dataclass
@@ -63,6 +64,14 @@ def dist() -> Path:
     """Directory with the packages of this tree, built when it has changed."""
     run(TREE / "debian/build")
     return TREE / "dist"
+
+
+@pytest.fixture(scope="session")
+def source(dist: Path, version: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source package, unpacked: the tree as it was when the packages were built."""
+    tree = tmp_path_factory.mktemp("source") / "ksm-fleet"
+    run("dpkg-source", "--extract", dist / f"ksm-fleet_{version}.dsc", tree)
+    return tree
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, TREE, Package, run, tree_files
+from conftest import ENVIRONMENT, Package, run, tree_files
 
 COLLECTION = "usr/share/ansible/collections/ansible_collections/ksm/fleet"
 
@@ -15,16 +16,16 @@ def test_there_are_four_packages(packages: dict[str, Package]) -> None:
     assert set(packages) == {"ksm-dkms", "python3-ksm", "ksm-tools", "ansible-collection-ksm"}
 
 
-def test_module_source(packages: dict[str, Package], version: str) -> None:
+def test_module_source(packages: dict[str, Package], source: Path, version: str) -> None:
     package = packages["ksm-dkms"]
-    source = f"usr/src/ksm-{version}"
-    expected = {name.removeprefix("dkms/") for name in tree_files("dkms")} - {"dkms.conf.in"}
-    assert package.files(source) == expected | {"dkms.conf", "VERSION"}
-    assert {name for name in package.files() if not name.startswith(source)} == {
+    place = f"usr/src/ksm-{version}"
+    expected = tree_files(source / "dkms", ".") - {"dkms.conf.in"}
+    assert package.files(place) == expected | {"dkms.conf", "VERSION"}
+    assert {name for name in package.files() if not name.startswith(place)} == {
         "lib/udev/rules.d/60-ksm-dkms.rules"
     }
     for name in expected:
-        assert (package.root / source / name).read_bytes() == (TREE / "dkms" / name).read_bytes()
+        assert (package.root / place / name).read_bytes() == (source / "dkms" / name).read_bytes()
 
 
 def test_nothing_loads_the_module(packages: dict[str, Package]) -> None:
@@ -41,9 +42,9 @@ def test_device_belongs_to_kvm(packages: dict[str, Package]) -> None:
     ]
 
 
-def test_python_package(packages: dict[str, Package], version: str) -> None:
+def test_python_package(packages: dict[str, Package], source: Path, version: str) -> None:
     site = "usr/lib/python3/dist-packages"
-    modules = {name.removeprefix("python/") for name in tree_files("python/ksm")}
+    modules = tree_files(source / "python", "ksm")
     metadata = {f"ksm_fleet-{version}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
     assert packages["python3-ksm"].files(site) == modules | metadata
     assert packages["python3-ksm"].files() == {f"{site}/{name}" for name in modules | metadata}
@@ -60,14 +61,14 @@ def test_command(packages: dict[str, Package], version: str) -> None:
     assert version in shown
 
 
-def test_collection(packages: dict[str, Package]) -> None:
+def test_collection(packages: dict[str, Package], source: Path) -> None:
     package = packages["ansible-collection-ksm"]
     shipped = package.files(COLLECTION)
     assert package.files() == {f"{COLLECTION}/{name}" for name in shipped}
     assert {"MANIFEST.json", "FILES.json", "README.md"} <= shipped
     expected = {
         name
-        for name in tree_files("plugins", "roles", "meta", "playbooks")
+        for name in tree_files(source, "plugins", "roles", "meta", "playbooks")
         if not name.startswith("playbooks/demo")
     }
     assert expected <= shipped
@@ -75,7 +76,7 @@ def test_collection(packages: dict[str, Package]) -> None:
     others = shipped - expected - {"MANIFEST.json", "FILES.json"}
     assert {name for name in others if "/" in name or not name.endswith((".md", "LICENSE", "COPYING"))} == set()
     for name in expected | others:
-        assert (package.root / COLLECTION / name).read_bytes() == (TREE / name).read_bytes()
+        assert (package.root / COLLECTION / name).read_bytes() == (source / name).read_bytes()
 
 
 def test_collection_agrees_with_its_manifest(packages: dict[str, Package], version: str) -> None:

@@ -55,8 +55,6 @@ def test_apt_accepts_it(repository: Path, keyring: str, tmp_path: Path, version:
     update = apt.get("update").stdout
     assert "W:" not in update
     assert "E:" not in update
-    simulated = apt.get("install", "--simulate", "--no-install-recommends", "python3-ksm", check=False).stdout
-    assert f"python3-ksm : Depends: python3:any" in simulated or f"Inst python3-ksm ({version}" in simulated
     uris = apt.get("download", "--print-uris", "ksm-dkms", "python3-ksm", "ksm-tools", "ansible-collection-ksm").stdout
     assert uris.count(f"_{version}_all.deb ") == 4
 
@@ -102,7 +100,8 @@ def test_named_key_signs(dist: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     environment = {**ENVIRONMENT, "GNUPGHOME": str(home), "KSM_CACHE": str(tmp_path / "cache")}
-    run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "archive@test", "ed25519", "sign", env=environment)
+    generate = ("--batch", "--passphrase", "", "--quick-generate-key", "archive@test", "ed25519", "sign")
+    run("gpg", *generate, env=environment)
     try:
         named = {**environment, "KSM_SIGNING_KEY": "archive@test"}
         run(MAKE_REPOSITORY, dist, tmp_path / "apt", env=named)
