@@ -29,13 +29,19 @@ _REGION_REMEDY = {
     errno.EEXIST: "overlaps memory that is registered already; remove that first",
     errno.ENOSPC: "this user has too many regions; remove some, or be another user",
     errno.ENOENT: "no such region is registered",
-    errno.ESRCH: "the process ended or called execve(); start again with its new pid",
+    errno.ESRCH: "the process ended or called execve(); try again if it still runs",
     errno.EOPNOTSUPP: "the module could not learn how /proc/PID/mem looks on this kernel; "
     "dmesg has the reason",
     errno.EINVAL: "not a range that can be registered: start and length are multiples of the "
     "page size, at least one page, in user space",
     errno.ENOTTY: "the loaded module does not know the command; update ksm-dkms and reload it",
     errno.ENOMEM: "no memory",
+}
+_TASK_REMEDY = {
+    **_REGION_REMEDY,
+    errno.EBADF: "the descriptor is not open",
+    errno.EINVAL: "the descriptor is no /proc/PID/mem, or start and length are not multiples of "
+    "the page size, at least one page, in user space",
 }
 _THREAD_REMEDY = {
     errno.EPERM: "takes CAP_SYS_ADMIN; be root",
@@ -166,7 +172,7 @@ class Area(_Descriptor):
         flags = (abi.TASK_WHOLE if whole else 0) | (abi.TASK_DETACHED if detached else 0)
         what = f"{verb} " + ("the whole process" if whole else f"{length} bytes at {addr:#x}")
         region = _pack(what, abi.TASK_REGION, abi.TASK_REGION.size, flags, fd, 0, addr, length)
-        self._ioctl(what, request, region, _REGION_REMEDY)
+        self._ioctl(what, request, region, _TASK_REMEDY)
 
 
 class Device(_Descriptor):

@@ -152,7 +152,9 @@ class Engine:
         if self.name == "kernel":
             return os.uname().release
         try:
-            return (self.system / "sys/module/ksm/version").read_text(encoding="ascii").strip()
+            file = self.system / "sys/module/ksm/version"
+            # Empty in a module that was built by hand.
+            return file.read_text(encoding="ascii").strip() or None
         except FileNotFoundError:
             return None
 

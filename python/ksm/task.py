@@ -7,9 +7,11 @@ import errno
 import io
 import os
 import select
+from pathlib import Path
 from typing import NoReturn
 
 from ksm.errors import ProcessEnded, ProcessError
+from ksm.procfs import read_stat
 
 
 def open_task_memory(pid: int) -> io.FileIO:
@@ -19,8 +21,8 @@ def open_task_memory(pid: int) -> io.FileIO:
     would otherwise give the memory of a stranger. The descriptor names one address space
     and keeps neither process nor memory alive. Close it after use (it is a context manager).
 
-    Raises ProcessEnded when there is no such process or it ended, ProcessError without the
-    right to trace it.
+    Raises ProcessEnded when there is no such process or it ended, ProcessError for a kernel
+    thread, and without the right to trace the process.
     """
     if pid <= 0:
         raise ProcessError(f"process {pid}: a pid is more than 0", pid)
@@ -29,6 +31,9 @@ def open_task_memory(pid: int) -> io.FileIO:
     except OSError as error:
         _explain(pid, error)
     try:
+        stat = read_stat(pid, Path("/proc"))
+        if stat is not None and stat.is_kernel_thread:
+            raise ProcessError(f"process {pid}: is a kernel thread, it has no memory to merge", pid)
         try:
             memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

@@ -62,8 +62,9 @@ def test_snapshot_of_the_module_is_json(system: System) -> None:
     assert snapshot["kernel"] == os.uname().release
 
 
-def test_a_module_without_version_has_none(system: System) -> None:
-    engine = system.add_module(version=None)
+@pytest.mark.parametrize("version", [None, "\n"])
+def test_a_module_without_version_has_none(system: System, version: str | None) -> None:
+    engine = system.add_module(version=version)
     assert engine.version() is None
     assert "version" not in engine.snapshot()
 

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import System
 
 from ksm.errors import ProcessEnded, ProcessError
+from ksm.procfs import find_kernel_thread
 from ksm.smaps import anon_bytes, anon_pages, meminfo, pss_bytes, rollup
 from ksm.task import open_task_memory
 
@@ -66,6 +68,15 @@ def test_a_process_that_ends_meanwhile(
         open_task_memory(process.pid)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(opened[0])
+
+
+KTHREADD = find_kernel_thread("kthreadd", Path("/proc"))
+
+
+@pytest.mark.skipif(KTHREADD is None, reason="no kernel thread is seen from here")
+def test_a_kernel_thread() -> None:
+    with pytest.raises(ProcessError, match="is a kernel thread, it has no memory to merge"):
+        open_task_memory(KTHREADD or 0)
 
 
 @pytest.mark.parametrize("pid", [0, -1])
