@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The two commands a newcomer needs are `make demo` and `make test`.
+SHELL := /bin/bash
+export KSM_CACHE ?= $(CURDIR)/.cache
+VENV := $(KSM_CACHE)/venv
+REQUIREMENTS := tests/requirements.txt
+
+help:
+	@echo 'make demo        a fleet of VMs on this machine: install, load, merge, report'
+	@echo 'make demo-down   stop the fleet and remove all of it'
+	@echo 'make test        every test, on three kernels and a real fleet'
+	@echo
+	@echo 'make packages    the Debian packages, into dist/'
+	@echo 'make lint        sources only: ruff, mypy, ansible-lint, sparse, checkpatch'
+	@echo 'make test-STAGE  one stage of the tests: $(STAGES)'
+	@echo 'make module      ksm.ko for a kernel: make module KDIR=/path/to/headers'
+	@echo 'make clean       remove what was built, keep downloads; make distclean: both'
+	@echo
+	@echo 'Downloads and images are kept in $(KSM_CACHE)'
+
+STAGES := lint unit module packages fleet
+
+setup: $(VENV)/.ready
+	@tests/vm/ksmvm setup
+
+$(VENV)/.ready: $(REQUIREMENTS)
+	tests/make-venv $(VENV) $(REQUIREMENTS)
+	@touch $@
+
+packages:
+	debian/build
+
+demo: setup packages
+	tests/fleet/demo up
+
+demo-down:
+	tests/fleet/demo down
+
+test: setup
+	tests/run $(STAGES)
+
+$(STAGES:%=test-%): test-%: setup
+	tests/run $*
+
+lint: test-lint
+
+module:
+	$(MAKE) -C dkms $(if $(KDIR),KDIR=$(KDIR)) modules
+
+clean:
+	rm -rf dist $(KSM_CACHE)/packages $(KSM_CACHE)/module-tests
+
+distclean: demo-down clean
+	rm -rf $(KSM_CACHE)
+
+.PHONY: help setup packages demo demo-down test $(STAGES:%=test-%) lint module clean distclean
