@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 IMPORT_ERROR: str | None = None
 try:
-    import ksm.tunables  # noqa: F401 - only to see whether it is there
+    importlib.import_module("ksm.tunables")
 except ImportError:
     IMPORT_ERROR = traceback.format_exc()
 

@@ -56,7 +56,7 @@ engine:
   description:
     - The engine asked for, or chosen for V(auto).
     - V(none) when the host can run none.
-  returned: always
+  returned: success
   type: str
   sample: module
 problems:
@@ -81,7 +81,7 @@ problems:
       elements: dict
 kernel:
   description: The running kernel.
-  returned: always
+  returned: success
   type: dict
   contains:
     release:
@@ -109,20 +109,20 @@ kernel:
       sample: linux-headers-6.1.0-50-amd64
 modules_disabled:
   description: Whether the kernel takes no more modules until the next boot.
-  returned: always
+  returned: success
   type: bool
 builtin:
   description: Whether the kernel has the built-in engine.
-  returned: always
+  returned: success
   type: bool
 signatures:
   description: Whether modules without a signature by an enrolled key are refused.
-  returned: always
+  returned: success
   type: dict
   sample: {secure_boot: false, lockdown: none, enforced: false}
 dkms:
   description: The state of ksm.ko in DKMS.
-  returned: always
+  returned: success
   type: dict
   contains:
     available:
@@ -149,7 +149,7 @@ dkms:
       elements: str
 module:
   description: The module ksm.ko.
-  returned: always
+  returned: success
   type: dict
   contains:
     file:
@@ -160,32 +160,32 @@ module:
       type: bool
 packages:
   description: Versions of our packages, null for those not wholly installed.
-  returned: always
+  returned: success
   type: dict
   sample: {ksm-dkms: 0.1.0-1, ksm-tools: null, python3-ksm: null}
 packages_left:
   description: Our packages of which anything is on the host, were it but configuration.
-  returned: always
+  returned: success
   type: list
   elements: str
 package_manager:
   description: V(apt), V(dnf) or null.
-  returned: always
+  returned: success
   type: str
 distribution:
   description: ID of the distribution.
-  returned: always
+  returned: success
   type: str
   sample: debian
 conflicts:
   description: Installed programs that steer the built-in engine on their own.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: [ksmtuned]
 files:
   description: Files of the role that are on the host.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: [/etc/modprobe.d/ksm.conf]
@@ -333,7 +333,7 @@ def problems_of_build(seen: dict[str, Any]) -> list[Problem]:
         return [
             {
                 "reason": "DKMS does not know the module ksm",
-                "remedy": "install the package ksm-dkms",
+                "remedy": "apt-get install --reinstall ksm-dkms",
             }
         ]
     if not seen["kernel"]["headers"]:
@@ -354,8 +354,8 @@ def problems_of_build(seen: dict[str, Any]) -> list[Problem]:
             }
         ]
     log = seen["dkms"]["log"]
-    tail = "".join(f"\n    {line}" for line in seen["dkms"]["log_tail"])
-    said = f"; the end of {log}:{tail}\n" if log else ", and DKMS left no make.log"
+    said = "" if log else ", and DKMS left no make.log"
+    tail = [f"The end of {log}:", *seen["dkms"]["log_tail"]] if log else []
     return [
         {
             "reason": f"DKMS did not build ksm.ko for the running kernel {release}"
@@ -363,6 +363,7 @@ def problems_of_build(seen: dict[str, Any]) -> list[Problem]:
             "remedy": f"mend what the log names, then run"
             f" dkms install ksm/{seen['dkms']['version']} -k {release};"
             " or set ksm_engine to kernel on this host",
+            "detail": "\n    ".join(tail),
         }
     ]
 
@@ -383,7 +384,9 @@ def choose(wanted: str | None, seen: dict[str, Any], problems: dict[str, Any]) -
 
 
 def text(problems: list[Problem]) -> str:
-    return " ".join(f"{p['reason']}. Remedy: {p['remedy']}." for p in problems)
+    """Return the problems as one text for a person, what a log says last."""
+    told = [f"{p['reason']}. Remedy: {p['remedy']}." for p in problems]
+    return "\n".join([" ".join(told), *(p["detail"] for p in problems if p.get("detail"))])
 
 
 def dkms_status(module: AnsibleModule) -> str | None:
@@ -415,9 +418,9 @@ def main() -> None:
     if wanted and result["engine"] == "none":
         engines = ["module", "kernel"] if wanted == "auto" else [wanted]
         reasons = [p for engine in engines for p in problems[engine]]
-        module.fail_json(msg=f"Engine {wanted}: {text(reasons)}", **result)
+        module.fail_json(msg=f"Engine {wanted}: {text(reasons)}", problems=problems)
     if module.params["built"] and problems["built"]:
-        module.fail_json(msg=text(problems["built"]), **result)
+        module.fail_json(msg=text(problems["built"]), problems=problems)
     module.exit_json(changed=False, **result)
 
 

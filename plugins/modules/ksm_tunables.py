@@ -126,7 +126,9 @@ tunables:
   type: dict
   sample: {run: 1, pages_to_scan: 200}
 before:
-  description: Their values before. Empty in check mode when the engine is not there yet.
+  description:
+    - Their values before, with those of the tunables that went back to their defaults. Empty
+      in check mode when the engine is not there yet.
   returned: always
   type: dict
   sample: {run: 0, pages_to_scan: 100}
@@ -216,13 +218,17 @@ class KsmTunables:
             return Engine(name, system=root)
         return select(name, root)
 
+    def asked(self) -> dict[str, Any]:
+        """Return the tunables that the task names."""
+        if self.module.params["state"] == "present":
+            return self.module.params["tunables"]
+        return {"run": 2 if self.module.params["unmerge"] else 0}
+
     def wanted(self) -> dict[str, Any]:
         """Return the tunables to set now, as they are stored."""
         params = self.module.params
-        absent = params["state"] == "absent"
-        asked = {"run": 2 if params["unmerge"] else 0} if absent else params["tunables"]
-        wanted = validate(asked, self.engine)
-        if absent or params["purge"]:
+        wanted = validate(self.asked(), self.engine)
+        if params["state"] == "absent" or params["purge"]:
             wanted = {**self.defaults(wanted), **wanted}
         return wanted
 
@@ -248,7 +254,7 @@ class KsmTunables:
         if params["state"] == "absent":
             self.file.plan({})
         elif params["persist"]:
-            named = {name: value for name, value in wanted.items() if name in params["tunables"]}
+            named = {name: wanted[name] for name in self.asked()}
             kept = {} if params["purge"] else self.file.values
             self.file.plan({**kept, **named})
         if params["other_engine"] != "keep":
@@ -320,7 +326,7 @@ class KsmTunables:
         return {
             "changed": change.changed or bool(files) or other_run is not None,
             "engine": self.engine.name,
-            "tunables": wanted,
+            "tunables": {name: wanted[name] for name in self.asked()},
             "before": change.before,
             "after": change.after,
             "path": self.file.form.path,

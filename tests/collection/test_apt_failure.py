@@ -46,7 +46,7 @@ from ansible_collections.ksm.fleet.plugins.filter.apt_failure import apt_failure
 )
 def test_cause_and_remedy(text: str, cause: str, remedy: str) -> None:
     said = apt_failure(text, url="http://apt.test")
-    before, _, after = said.partition(". Remedy: ")
+    before, after = said.split(". Remedy: ", 1)
     assert cause in before
     assert remedy in after
     assert said.endswith(f"apt said: {text}")

@@ -107,7 +107,8 @@ def test_a_failed_build_shows_the_end_of_its_log(host: Host) -> None:
     host.write(f"lib/modules/{RELEASE}/build/Makefile", "")
     host.write("var/lib/dkms/ksm/0.1.0/build/make.log", "start\nmerge.c:7: error: no such\n")
     (problem,) = preflight.problems_of_build(look(host, "ksm/0.1.0: added\n"))
-    assert "merge.c:7: error: no such" in problem["reason"]
+    assert "did not build ksm.ko for the running kernel" in problem["reason"]
+    assert preflight.text([problem]).endswith("make.log:\n    start\n    merge.c:7: error: no such")
     assert f"dkms install ksm/0.1.0 -k {RELEASE}" in problem["remedy"]
 
 

@@ -118,7 +118,8 @@ def test_purge_brings_the_defaults_back(host: Host, run: Any) -> None:
     host.add_module_engine()
     run(tunables={"run": 1, "pages_to_scan": 300})
     result = run(tunables={"run": 1}, purge=True)
-    assert result["persisted"] == {"run": 1}
+    assert result["persisted"] == result["tunables"] == {"run": 1}
+    assert result["after"] == {"run": 1, "pages_to_scan": 100}
     assert host.tunable("module", "pages_to_scan") == "100"
     assert not run(tunables={"run": 1}, purge=True)["changed"]
 
