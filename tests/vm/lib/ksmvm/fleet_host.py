@@ -29,7 +29,7 @@ from ksmvm.process import run, system_environment
 from ksmvm.progress import say, step
 
 DEFAULT_MEMORY = 1536
-BOOT_TIMEOUT = 300.0
+BOOT_TIMEOUT = 600.0  # a boot takes half a minute on idle cores, and these are often not
 POLL_SECONDS = 0.5
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 # A host's name is also its folder's and its DNS label.
@@ -145,8 +145,14 @@ def up(
         with step(f"boot {each.name} (kernel {each.version}, SSH port {each.port})"):
             each.wait()
 
-    with ThreadPoolExecutor(len(started)) as pool:
-        list(pool.map(ready, started))
+    try:
+        with ThreadPoolExecutor(len(started)) as pool:
+            list(pool.map(ready, started))
+    except BaseException:
+        # Whoever asked learns no ports now, so nobody would stop them.
+        for host in started:
+            down(host)
+        raise
     return started
 
 
@@ -229,11 +235,15 @@ def every() -> Iterator[FleetHost]:
 
 
 def down(host: FleetHost) -> None:
-    """Stop the VM and forget its disk."""
+    """Stop the VM and forget its disk; its console stays among the logs."""
     if host.running():
         os.kill(host.pid, signal.SIGKILL)
-        while host.running():
+        while host.running():  # at most a moment after SIGKILL
             time.sleep(0.05)
+    if host.console.exists():
+        kept = cache("logs", f"console-{host.name}.log")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        host.console.replace(kept)
     shutil.rmtree(host.folder, ignore_errors=True)
 
 
