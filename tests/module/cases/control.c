@@ -20,37 +20,38 @@ CASE(control, defaults, 30)
 /* After 0 is written nothing merges any more. */
 CASE(control, run_0_stops, 60)
 {
-	char *p = mem_map(4096);
-	uint64_t *before = malloc(4096 * 8), *after = malloc(4096 * 8);
+	enum { PAGES = 2048 };
+	char *p = mem_map(PAGES);
+	uint64_t *before = malloc(PAGES * 8), *after = malloc(PAGES * 8);
 
-	area_with(p, 4096);
-	for (int round = 0; round < 10; round++) {
+	area_with(p, PAGES);
+	for (int round = 0; round < 6; round++) {
 		long long scanned;
 		double end;
 
-		mem_fill(p, 4096, 2048, 600 + round * 5000);
+		mem_fill(p, PAGES, PAGES / 2, 600 + round * 5000);
 		engine_pace(64, 0);
 		engine_start();
 		/* Somewhere in the second pass, in which merging begins. */
-		scanned = engine_read("pages_scanned") + 4400 + round * 128;
+		scanned = engine_read("pages_scanned") + PAGES * 10 / 9 + round * 128;
 		end = now() + 20;
 		while (engine_read("pages_scanned") < scanned)
 			require(now() < end, "nothing is scanned: %s", engine_state());
 		engine_stop();
-		pfns_of(p, 4096, before);
+		pfns_of(p, PAGES, before);
 		scanned = engine_read("pages_scanned");
 		nap_ms(200);
-		pfns_of(p, 4096, after);
-		require(!memcmp(before, after, 4096 * 8), "pages merged after run=0");
+		pfns_of(p, PAGES, after);
+		require(!memcmp(before, after, PAGES * 8), "pages merged after run=0");
 		require(engine_read("pages_scanned") == scanned, "pages were scanned after run=0");
-		mem_check(p, 4096, 2048, 600 + round * 5000);
+		mem_check(p, PAGES, PAGES / 2, 600 + round * 5000);
 	}
-	mem_fill(p, 4096, 2048, 600);
+	mem_fill(p, PAGES, PAGES / 2, 600);
 	nap_ms(300);
 	engine_expect(0, 0);
 	engine_pace(20000, 5);
-	engine_merge(2048, 2048);
-	mem_check(p, 4096, 2048, 600);
+	engine_merge(PAGES / 2, PAGES / 2);
+	mem_check(p, PAGES, PAGES / 2, 600);
 }
 
 /* 0 takes effect at once although the thread is in a long pause. */

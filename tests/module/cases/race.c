@@ -250,7 +250,7 @@ CASE(race, flips, 90)
 	engine_pace(20000, 0);
 	engine_start();
 	start(w, THREADS, flip, p, PAGES);
-	watch(&seen, 10);
+	watch(&seen, 8);
 	join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
@@ -277,7 +277,7 @@ CASE(race, compaction, 90)
 	engine_pace(20000, 1);
 	engine_start();
 	start(w, THREADS, flip, p, PAGES);
-	watch_doing(&seen, 8, compact);
+	watch_doing(&seen, 6, compact);
 	join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
@@ -429,7 +429,7 @@ CASE(race, mappings, 90)
 	engine_pace(20000, 0);
 	engine_start();
 	start(w, THREADS, remap, p, PAGES);
-	watch(&seen, 8);
+	watch(&seen, 6);
 	join(w, THREADS);
 	expect_seen(&seen);
 }
