@@ -224,7 +224,7 @@ static int ks_area_create(void)
 	if (!area)
 		return -ENOMEM;
 	INIT_LIST_HEAD(&area->regions);
-	fd = anon_inode_getfd("ksm-area", &ks_area_fops, area, O_RDWR);
+	fd = anon_inode_getfd("[ksm-area]", &ks_area_fops, area, O_RDWR);
 	if (fd < 0)
 		kfree(area);
 	return fd;
