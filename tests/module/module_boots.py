@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class Boots:
 
     def _build(self) -> Path:
         if self._program is None:
+            if not shutil.which("gcc") or not shutil.which("make"):
+                raise RuntimeError("no compiler for the test program; as root: apt-get install gcc libc6-dev make")
             subprocess.run(["make", "-s", "-C", HERE, f"OUT={CACHE}"], check=True)
             self._program = CACHE / "ksm-module-tests"
         return self._program
@@ -86,7 +89,7 @@ class Boots:
                 ["/bin/ksm-module-tests", *cases],
                 files,
                 timeout=RUN_TIMEOUT,
-                stream=sys.__stdout__.buffer,
+                stream=sys.__stdout__.buffer if sys.__stdout__ else None,
             )
             name = f"{kernel}-{kind}" + (f"-{crashes}" if crashes else "")
             (CACHE / f"{name}.out").write_text(result.output)

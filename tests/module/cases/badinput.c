@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "ksmtest.h"
 
@@ -398,4 +399,75 @@ CASE(bad, no_descriptor_left, 30)
 	close(fd);	/* sysfs needs one */
 	close(last - 1);
 	engine_merge(1, 1);
+}
+
+/* Regions of one user, until there are too many: how many is the engine's affair. */
+static int regions_until_refused(char *p, int most, int *area)
+{
+	int n, err = 0;
+
+	*area = area_new();
+	for (n = 0; n < most; n++) {
+		/* Single pages with a gap between them. */
+		err = region_add(*area, p + 2 * n * PAGE, 1);
+		if (err)
+			break;
+	}
+	require(!err || err == -ENOSPC, "region %d: %s, expected ENOSPC", n, strerror(-err));
+	return n;
+}
+
+static void second_process(struct peer *self, void *arg)
+{
+	int area = *(int *)arg;
+
+	/* Another address space and an inherited area, but the same user. */
+	expect_errno(region_add(area, mem_map(1), 1), ENOSPC, "one more by another process");
+	peer_tell(self);
+	peer_wait(self);
+	require(!region_add(area, mem_map(1), 1), "after regions were removed");
+}
+
+static void greedy(struct peer *self, void *arg)
+{
+	enum { MOST = 1 << 18 };
+	char *p = mem_map(64);
+	struct peer other;
+	int area, n;
+
+	(void)arg;
+	/* /dev/ksm is root's here: who may open it is another matter. */
+	require(!chmod("/dev/ksm", 0666), "chmod: %s", strerror(errno));
+	require(!setgid(65534) && !setuid(65534), "setuid: %s", strerror(errno));
+	n = regions_until_refused((char *)0x100000000000, MOST, &area);
+	require(n < MOST, "one user may have %d regions and more", n);
+	require(n >= 64, "one user may have %d regions only", n);
+	expect_errno(region_add(area_new(), p, 64), ENOSPC, "one more in another area");
+	other = peer_start(second_process, &area);
+	peer_wait(&other);
+	peer_tell(self);
+	peer_wait(self);
+	require(!region_remove(area, (void *)0x100000000000), "removing one failed");
+	mem_fill(p, 64, 1, 33);
+	require(!region_add(area, p, 64), "a freed region cannot be had again");
+	require(!region_remove(area, NULL), "removing all failed");
+	require(!region_add(area, p, 64), "nothing can be had after all were removed");
+	peer_end(&other);
+	peer_tell(self);
+	peer_wait(self);
+}
+
+CASE(bad, too_many_regions, 60)
+{
+	struct peer user = peer_start(greedy, NULL);
+
+	peer_wait(&user);
+	/* Other users are not affected. */
+	sentinel();
+	engine_merge(1, 1);
+	peer_tell(&user);
+	peer_wait(&user);
+	engine_merge(2, 64);
+	peer_end(&user);
+	require(!chmod("/dev/ksm", 0600), "chmod: %s", strerror(errno));
 }
