@@ -50,6 +50,8 @@ def build_module(
             *("sh", "-c", CHROOT_SCRIPT, "ksmvm-build"),
             *(os.fspath(copy), os.fspath(prepared.root)),
             *("make", f"-j{os.cpu_count() or 1}", "-C", f"/usr/src/linux-headers-{prepared.version}"),
+            # The copy is of dkms/ alone, beside which Kbuild would look for VERSION.
+            f"KSM_VERSION={(REPOSITORY / 'VERSION').read_text().strip()}",
             *("M=/mnt", *make_args, "modules"),
         ]
         with step(f"build {source.name} for {prepared.version}"):
