@@ -17,9 +17,7 @@ def test_a_file_goes_to_the_top_by_default(tmp_path: Path) -> None:
     assert cli.carried_file(f"{source}:/opt/x") == ("/opt/x", source)
 
 
-@pytest.mark.parametrize(
-    ("text", "word"), [("{missing}", "does not exist"), ("{here}:opt/x", "absolute")]
-)
+@pytest.mark.parametrize(("text", "word"), [("{missing}", "does not exist"), ("{here}:opt/x", "absolute")])
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, word: str) -> None:
     text = text.format(missing=tmp_path / "missing", here=tmp_path)
     with pytest.raises(argparse.ArgumentTypeError, match=word):
@@ -102,9 +100,7 @@ def test_run_hands_over_what_was_asked(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_complaint_of_the_kernel_fails_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        ModuleVM, "run", lambda *_a, **_k: Result(0, "", "", "", ["WARNING: odd"])
-    )
+    monkeypatch.setattr(ModuleVM, "run", lambda *_a, **_k: Result(0, "", "", "", ["WARNING: odd"]))
     assert cli.main(["run", "--kernel", "6.1", "--", "true"]) == 125
     assert "WARNING: odd" in capsys.readouterr().err
 
@@ -117,6 +113,4 @@ def test_an_error_is_one_line_and_no_traceback(
 
     monkeypatch.setattr(cli.host, "setup", fail)
     assert cli.main(["setup"]) == cli.STATUS_HARNESS_FAILED
-    assert capsys.readouterr().err == (
-        "ksmvm: error: packages are missing: x; run `ksmvm setup`\n"
-    )
+    assert capsys.readouterr().err == ("ksmvm: error: packages are missing: x; run `ksmvm setup`\n")

@@ -71,9 +71,7 @@ def test_userland_may_write_what_it_likes_into_the_log() -> None:
 
 
 def test_a_splat_ends_with_its_trace() -> None:
-    log = "\n".join(
-        ["WARNING: one", "RIP: 0010:f", "---[ end trace 0000 ]---", "quiet", "WARNING: two"]
-    )
+    log = "\n".join(["WARNING: one", "RIP: 0010:f", "---[ end trace 0000 ]---", "quiet", "WARNING: two"])
     assert find_splats(log) == [
         "WARNING: one\nRIP: 0010:f\n---[ end trace 0000 ]---",
         "WARNING: two",

@@ -55,9 +55,7 @@ def test_a_changed_recipe_builds_anew(built: list, other: Recipe) -> None:
     assert built == [RECIPE, other]
 
 
-def test_a_new_version_of_the_recipe_builds_anew(
-    built: list, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_version_of_the_recipe_builds_anew(built: list, monkeypatch: pytest.MonkeyPatch) -> None:
     roots.ensure(RECIPE)
     monkeypatch.setattr(roots, "RECIPE_VERSION", roots.RECIPE_VERSION + 1)
     roots.ensure(RECIPE)

@@ -21,6 +21,7 @@ from ksmvm.kernels import KERNELS, prepare
 from ksmvm.module_build import build_module
 from ksmvm.module_vm import DEFAULT_MEMORY, DEFAULT_TIMEOUT, ModuleVM
 from ksmvm.nested import write_kit
+from ksmvm.parallel import side_by_side
 from ksmvm.progress import say, step
 
 STATUS_HARNESS_FAILED = 125
@@ -61,15 +62,13 @@ def _setup(_options: argparse.Namespace) -> int:
 
 
 def _kernel(options: argparse.Namespace) -> int:
-    for name in options.names:
-        print(json.dumps(prepare(name).as_json()))
+    for prepared in side_by_side(prepare, options.names):
+        print(json.dumps(prepared.as_json()))
     return 0
 
 
 def _build(options: argparse.Namespace) -> int:
-    print(
-        build_module(options.kernel, options.src, out=options.out, make_args=options.make_arg)
-    )
+    print(build_module(options.kernel, options.src, out=options.out, make_args=options.make_arg))
     return 0
 
 
@@ -95,8 +94,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _image(options: argparse.Namespace) -> int:
-    for name in options.names:
-        print(ensure_image(name).disk)
+    for image in side_by_side(ensure_image, options.names):
+        print(image.disk)
     return 0
 
 
@@ -164,9 +163,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="ksmvm", description=__doc__)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(
-        name: str, action: Callable[[argparse.Namespace], int], text: str
-    ) -> argparse.ArgumentParser:
+    def add(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(action=action)
         return sub
@@ -185,9 +182,7 @@ def parser() -> argparse.ArgumentParser:
     run = add("run", _run, "run a command in a module VM; its exit status is the command's")
     run.add_argument("--kernel", required=True, choices=KERNELS)
     run.add_argument("--module", type=Path, help="carry this .ko in, as /NAME")
-    run.add_argument(
-        *("--file", "-f"), action="append", type=carried_file, default=[], metavar="SRC[:DEST]"
-    )
+    run.add_argument(*("--file", "-f"), action="append", type=carried_file, default=[], metavar="SRC[:DEST]")
     run.add_argument(
         *("--modprobe", "-m"),
         action="append",

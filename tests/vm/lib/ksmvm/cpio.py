@@ -69,16 +69,12 @@ class Archive:
                 self._folders.add(folder)
                 self._entry(str(folder), stat.S_IFDIR | 0o755)
 
-    def _header(
-        self, path: str, mode: int, *, size: int = 0, device: tuple[int, int] = (0, 0)
-    ) -> None:
+    def _header(self, path: str, mode: int, *, size: int = 0, device: tuple[int, int] = (0, 0)) -> None:
         name = path.strip("/")
         self._parents(PurePosixPath(name))
         self._entry(name, mode, size, device)
 
-    def _entry(
-        self, name: str, mode: int, size: int = 0, device: tuple[int, int] = (0, 0)
-    ) -> None:
+    def _entry(self, name: str, mode: int, size: int = 0, device: tuple[int, int] = (0, 0)) -> None:
         self._inode += 1
         raw = name.encode() + b"\0"
         fields = (self._inode, mode, 0, 0, 1, 0, size, 0, 0, *device, len(raw), 0)

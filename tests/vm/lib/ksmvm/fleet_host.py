@@ -11,21 +11,22 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ksmvm import qemu, ssh
+from ksmvm import qemu, ssh, supervisor
 from ksmvm.errors import HarnessError
 from ksmvm.fleet_image import FleetImage, ensure_image, write_initrd
 from ksmvm.kernel_log import find_splats
 from ksmvm.keys import ensure_keys
 from ksmvm.lock import locked
-from ksmvm.paths import cache
-from ksmvm.process import run, system_environment
+from ksmvm.parallel import side_by_side
+from ksmvm.paths import HARNESS, cache
+from ksmvm.process import run
 from ksmvm.progress import say, step
 
 DEFAULT_MEMORY = 1536
@@ -73,7 +74,7 @@ class FleetHost:
             words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        return f"file:{self.console}".encode() in words
+        return os.fspath(self.folder).encode() in words
 
     def ssh(self, remote: str, *, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         return ssh.run(self.port, self.key, remote, timeout=timeout)
@@ -90,9 +91,7 @@ class FleetHost:
                     if done.returncode == 0 and done.stdout != other_boot_than:
                         return
             time.sleep(POLL_SECONDS)
-        raise HarnessError(
-            f"host {self.name} does not answer over SSH after {timeout:g} s; {self._last_words()}"
-        )
+        raise HarnessError(f"host {self.name} does not answer over SSH after {timeout:g} s; {self._last_words()}")
 
     def reboot(self) -> None:
         before = self.ssh(BOOT_ID).stdout
@@ -131,7 +130,8 @@ def up(
     for name in hosts:
         if not NAME.fullmatch(name):
             raise HarnessError(f"{name!r} is no host name; use lower-case letters, digits and -")
-    images = {kernel: ensure_image(kernel) for kernel in dict.fromkeys(hosts.values())}
+    kernels = list(dict.fromkeys(hosts.values()))
+    images = dict(zip(kernels, side_by_side(ensure_image, kernels)))
     started: list[FleetHost] = []
     with locked("hosts"):
         for name in hosts:
@@ -146,8 +146,7 @@ def up(
             each.wait()
 
     try:
-        with ThreadPoolExecutor(len(started)) as pool:
-            list(pool.map(ready, started))
+        side_by_side(ready, started)
     except BaseException:
         # Whoever asked learns no ports now, so nobody would stop them.
         for host in started:
@@ -162,10 +161,7 @@ def _start(name: str, image: FleetImage, port: int, memory: int, smp: int) -> Fl
     folder.mkdir(parents=True)
     keys = ensure_keys()
     disk, initrd = folder / "disk.qcow2", folder / "initrd"
-    run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
-        + ["-b", os.fspath(image.disk), os.fspath(disk)]
-    )
+    run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"] + ["-b", os.fspath(image.disk), os.fspath(disk)])
     write_initrd(initrd, image, keys)
     machine = qemu.command(
         kernel=image.kernel.vmlinuz,
@@ -188,18 +184,18 @@ def _start(name: str, image: FleetImage, port: int, memory: int, smp: int) -> Fl
     machine += ["-netdev", f"user,id=net,hostfwd=tcp:{ssh.ADDRESS}:{port}-:22"]
     machine += ["-device", "virtio-net-pci,netdev=net,romfile="]
     machine += ["-device", "virtio-rng-pci"]
+    (folder / supervisor.COMMAND_FILE).write_text(json.dumps(machine))
     with (folder / "qemu.log").open("wb") as log:
         process = subprocess.Popen(
-            machine,
-            env=system_environment(),
+            [sys.executable, "-m", supervisor.__name__, os.fspath(folder)],
+            env={**os.environ, "PYTHONPATH": os.fspath(HARNESS / "lib")},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     host = FleetHost(name, image.kernel.name, image.kernel.version, port, keys.user_private, process.pid)
-    record = {**host.as_json(), "key": str(host.key)}
-    (folder / "host.json").write_text(json.dumps(record, indent=1))
+    (folder / "host.json").write_text(json.dumps(host.as_json(), indent=1))
     return host
 
 

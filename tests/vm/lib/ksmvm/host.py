@@ -42,8 +42,7 @@ def setup() -> None:
         return
     if os.geteuid() != 0:
         raise HarnessError(
-            f"packages are missing and only root may install them: {' '.join(missing)}; "
-            "run `ksmvm setup` as root"
+            f"packages are missing and only root may install them: {' '.join(missing)}; run `ksmvm setup` as root"
         )
     environment = system_environment(DEBIAN_FRONTEND="noninteractive")
     with step(f"install {' '.join(missing)}"):

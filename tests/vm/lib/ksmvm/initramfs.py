@@ -15,9 +15,7 @@ MODULE_FOLDER = "/lib/ksmvm"
 
 
 @contextmanager
-def initramfs(
-    target: Path, init: Path, modules: Iterable[tuple[str, bytes]] = ()
-) -> Iterator[Archive]:
+def initramfs(target: Path, init: Path, modules: Iterable[tuple[str, bytes]] = ()) -> Iterator[Archive]:
     """An archive with the basics in it, open for more; complete when the block ends.
 
     `init` finds the modules' names, in load order, in /lib/ksmvm/list.

@@ -29,13 +29,13 @@ def load_order(dependencies: str, builtin: str, wanted: Iterable[str]) -> list[s
     built_in = {module_name(line) for line in builtin.splitlines()}
     order: list[str] = []
     for name in wanted:
-        path = paths.get(module_name(name))
-        if path is None:
+        found = paths.get(module_name(name))
+        if found is None:
             if module_name(name) in built_in:
                 continue
             raise HarnessError(f"this kernel has no module {name!r}")
         # depmod lists the nearest dependency first, and each with all of its own.
-        for each in (*reversed(needs[path]), path):
+        for each in (*reversed(needs[found]), found):
             if each not in order:
                 order.append(each)
     return order
@@ -44,9 +44,7 @@ def load_order(dependencies: str, builtin: str, wanted: Iterable[str]) -> list[s
 def collect(root: Path, version: str, wanted: Iterable[str]) -> list[tuple[str, bytes]]:
     """(file name, content) of the wanted modules in load order, decompressed."""
     tree = root / "usr/lib/modules" / version
-    order = load_order(
-        (tree / "modules.dep").read_text(), (tree / "modules.builtin").read_text(), wanted
-    )
+    order = load_order((tree / "modules.dep").read_text(), (tree / "modules.builtin").read_text(), wanted)
     return [(f"{module_name(path)}.ko", _content(tree / path)) for path in order]
 
 

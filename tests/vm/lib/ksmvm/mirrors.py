@@ -42,6 +42,4 @@ def parse_targets(listing: str) -> Mirrors:
 
 
 def machine_mirrors() -> Mirrors:
-    return parse_targets(
-        run(["apt-get", "indextargets", "--format", TARGET_FORMAT, "Created-By: Packages"])
-    )
+    return parse_targets(run(["apt-get", "indextargets", "--format", TARGET_FORMAT, "Created-By: Packages"]))

@@ -60,9 +60,7 @@ class Result:
 class ModuleVM:
     """Runs commands, each in a fresh VM of one kernel."""
 
-    def __init__(
-        self, kernel: str, *, smp: int = 1, memory: int = DEFAULT_MEMORY, append: str = ""
-    ) -> None:
+    def __init__(self, kernel: str, *, smp: int = 1, memory: int = DEFAULT_MEMORY, append: str = "") -> None:
         self.kernel = kernel
         self.smp = smp
         self.memory = memory
@@ -144,14 +142,10 @@ class ModuleVM:
         if not splats and status == STATUS_VM_FAILED:
             tail = "\n".join(text.splitlines()[-20:])
             splats = [f"the VM ended before the command did: {trouble}\nconsole:\n{tail}"]
-        return Result(
-            status=status, output=line.output, kernel_log=text, console=text, splats=splats
-        )
+        return Result(status=status, output=line.output, kernel_log=text, console=text, splats=splats)
 
 
-def _follow(
-    machine: Sequence[str], line: ModuleStream, timeout: float, stream: Optional[BinaryIO]
-) -> tuple[int, str]:
+def _follow(machine: Sequence[str], line: ModuleStream, timeout: float, stream: Optional[BinaryIO]) -> tuple[int, str]:
     """Run QEMU until the line has ended, QEMU has, or the time is up."""
 
     def put(data: bytes) -> None:

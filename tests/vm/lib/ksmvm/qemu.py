@@ -23,9 +23,7 @@ KERNEL_ARGUMENTS = (
 )
 
 
-def command(
-    *, kernel: Path, initrd: Path, append: tuple[str, ...], smp: int, memory: int, console: Path
-) -> list[str]:
+def command(*, kernel: Path, initrd: Path, append: tuple[str, ...], smp: int, memory: int, console: Path) -> list[str]:
     """The machine without devices; the first serial port is the kernel's console."""
     return [
         QEMU,
@@ -39,5 +37,6 @@ def command(
         *("-kernel", os.fspath(kernel)),
         *("-initrd", os.fspath(initrd)),
         *("-append", " ".join((*KERNEL_ARGUMENTS, *append))),
-        *("-serial", f"file:{console}"),
+        *("-chardev", f"file,id=console,append=on,path={console}"),
+        *("-serial", "chardev:console"),
     ]

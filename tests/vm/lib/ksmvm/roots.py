@@ -90,8 +90,7 @@ def _mmdebstrap(recipe: Recipe, mirrors: Mirrors, target: Path) -> None:
     if recipe.backports:
         pin = BACKPORTS_PIN.format(suite=recipe.suite)
         hooks.append(
-            '--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && '
-            f'printf "{pin}" > "$1/etc/apt/preferences.d/backports"'
+            f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && printf "{pin}" > "$1/etc/apt/preferences.d/backports"'
         )
     # The speed-ups below are the build's, not the fleet host's: its own apt and dpkg are stock.
     hooks.append(

@@ -44,15 +44,12 @@ def answers(port: int, timeout: float = 2.0) -> bool:
     return False
 
 
-def run(
-    port: int, key: Path, remote: str, *, timeout: float = 120.0
-) -> subprocess.CompletedProcess[str]:
+def run(port: int, key: Path, remote: str, *, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(port, key, [remote]),
         env=system_environment(),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         errors="replace",
         timeout=timeout,
