@@ -97,7 +97,7 @@ static u64 *ks_part_slot(struct ks_part *part, u64 print)
 	}
 }
 
-/* Move what is still fresh to a table of its size. */
+/* Move what is still fresh to a table of its size, with room for more. */
 static int ks_part_rebuild(struct ks_part *part, unsigned int room)
 {
 	struct ks_part new = {};
@@ -106,10 +106,12 @@ static int ks_part_rebuild(struct ks_part *part, unsigned int room)
 	for (i = 0; i < part->size; i++)
 		if (part->entry[i] && ks_pass_is_fresh(ks_entry_seen(part->entry[i])))
 			fresh++;
-	new.size = roundup_pow_of_two(max(KS_PART_MIN, (fresh + room) * 3 / 2));
-	new.entry = kvcalloc(new.size, sizeof(*new.entry), KS_GFP);
-	if (!new.entry)
-		return -ENOMEM;
+	if (fresh + room) {
+		new.size = roundup_pow_of_two(max(KS_PART_MIN, (fresh + room) * 3 / 2));
+		new.entry = kvcalloc(new.size, sizeof(*new.entry), KS_GFP);
+		if (!new.entry)
+			return -ENOMEM;
+	}
 	for (i = 0; i < part->size; i++) {
 		u64 e = part->entry[i];
 
@@ -186,8 +188,8 @@ void ks_candidates_end_pass(void)
 
 	for (i = 0; i < KS_PARTS; i++) {
 		/* Without memory the old entries serve on; they only propose. */
-		if (ks_part[i].used)
-			ks_part_rebuild(&ks_part[i], ks_part[i].used / 8);
+		if (ks_part[i].size)
+			ks_part_rebuild(&ks_part[i], 0);
 		cond_resched();
 	}
 	ks_pass = ks_pass % KS_PASSES + 1;

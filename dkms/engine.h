@@ -7,8 +7,8 @@
  *   ks_mm      An address space in which something may be merged. Holds
  *              mm_count, so it never keeps memory of a dead process alive;
  *              mm_users is taken for one scan step only. Freed when its last
- *              region goes and it is not adopted, or when a step finds that
- *              the address space has no users left.
+ *              region goes and it is not adopted, or when a step (or, without
+ *              work, the thread every few seconds) finds no users left.
  *   ks_region  A range of addresses of a ks_mm. Freed with its area, by
  *              removal, or with its ks_mm.
  *   ks_area    What an area descriptor stands for. Freed with its last file.
@@ -156,6 +156,7 @@ void ks_area_clear(struct ks_area *area);
 struct ks_mm *ks_mm_find(struct mm_struct *mm);
 struct ks_mm *ks_mm_adopt(struct mm_struct *mm);
 void ks_mm_disown_all(void);
+void ks_mm_prune_dead(void);
 void ks_mm_free(struct ks_mm *km);
 void ks_mm_free_all(void);
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
@@ -214,6 +215,7 @@ int ks_unmerge_everything(void);
 int ks_scan_init(void);
 void ks_scan_exit(void);
 bool ks_scan_some(unsigned int pages, unsigned int max_merge, bool (*stop)(void));
+void ks_scan_tidy(void);
 void ks_scan_forget(struct ks_mm *km);
 
 /* thread.c */

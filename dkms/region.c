@@ -132,8 +132,12 @@ void ks_mm_free_all(void)
 		ks_mm_free(km);
 }
 
-/* Users of a dead address space must not run into its regions' share. */
-static void ks_mm_prune_dead(void)
+/**
+ * ks_mm_prune_dead - forget address spaces that have ended
+ *
+ * Their regions count against their users' share. Context: ks_lock held.
+ */
+void ks_mm_prune_dead(void)
 {
 	struct ks_mm *km, *next;
 

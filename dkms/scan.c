@@ -108,6 +108,28 @@ static void ks_end_pass(void)
 	memset(&ks_this_pass, 0, sizeof(ks_this_pass));
 }
 
+/* What the end of a pass would free, when there are no passes. */
+static void ks_tidy(void)
+{
+	ks_mm_prune_dead();
+	if (list_empty(&ks_mms))
+		ks_candidates_end_pass();
+	ks_kpages_reap();
+	ks_kpages_unreserve();
+}
+
+/**
+ * ks_scan_tidy - free what ended processes left
+ *
+ * Context: kernel thread, takes ks_lock.
+ */
+void ks_scan_tidy(void)
+{
+	mutex_lock(&ks_lock);
+	ks_tidy();
+	mutex_unlock(&ks_lock);
+}
+
 static enum ks_action ks_decide(struct page *page, u64 hash, u32 *sum)
 {
 	u32 now = (u32)hash ?: 1;
@@ -224,8 +246,10 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 			ks_processes_adopt();
 		ks_cursor.km = list_first_entry_or_null(&ks_mms, struct ks_mm, link);
 		ks_cursor.addr = 0;
-		if (!ks_cursor.km)
+		if (!ks_cursor.km) {
+			ks_tidy();
 			return KS_STEP_IDLE;
+		}
 	}
 
 	km = ks_cursor.km;

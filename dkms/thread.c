@@ -15,6 +15,9 @@
 /* With nothing to scan: how often to look for memory to adopt. */
 #define KS_IDLE_US		USEC_PER_SEC
 
+/* Without work: how often to free what ended processes left. */
+#define KS_TIDY_INTERVAL	(5 * HZ)
+
 /* Below this a pause of jiffies would be too coarse. */
 #define KS_FINE_PAUSE_US	(10 * USEC_PER_MSEC)
 
@@ -69,8 +72,13 @@ static int ks_thread_main(void *unused)
 
 		/* With work at hand and no pause the waits below do not sleep. */
 		try_to_freeze();
-		wait_event_freezable(ks_thread_wait,
-				     kthread_should_stop() || ks_thread_has_work());
+		if (!wait_event_freezable_timeout(ks_thread_wait,
+						  kthread_should_stop() ||
+						  ks_thread_has_work(),
+						  KS_TIDY_INTERVAL)) {
+			ks_scan_tidy();
+			continue;
+		}
 		ks_pace_get(&pace);
 		pause = pace.sleep_us;
 		if (!ks_scan_some(pace.pages_to_scan, pace.max_merge, ks_thread_must_stop))

@@ -273,3 +273,28 @@ CASE(lifetime, passed_on_area, 60)
 	require(after - before < 2048, "AnonPages went from %ld to %ld kB", before, after);
 	engine_merge(1, 1);
 }
+
+/* What a process leaves behind is freed although nothing is scanned any more. */
+CASE(lifetime, tidied_when_stopped, 60)
+{
+	double end;
+	pid_t pid;
+
+	engine_start();
+	pid = fork();
+	if (!pid) {
+		int area = area_new();
+
+		mem_fill(mem_map(N), N, N / 2, 900);
+		require(!task_add(area, mem_open(getpid()), NULL, 0,
+				  KSM_TASK_WHOLE | KSM_TASK_DETACHED), "not registered");
+		for (end = now() + 10; engine_read("pages_shared") < N / 2; nap_ms(50))
+			require(now() < end, "not merged: %s", engine_state());
+		engine_stop();
+		_exit(0);
+	}
+	reap(pid);
+	for (end = now() + 30; engine_read("metadata_bytes"); nap_ms(200))
+		require(now() < end, "%lld bytes of metadata are left",
+			engine_read("metadata_bytes"));
+}
