@@ -19,6 +19,8 @@ help:
 	@echo 'Downloads and images are kept in $(KSM_CACHE)'
 
 STAGES := lint unit module packages fleet
+# Two lanes, for two cores.
+LANES := lint unit module + packages fleet
 
 setup: $(VENV)/.ready
 	@tests/vm/ksmvm setup
@@ -37,7 +39,7 @@ demo-down:
 	tests/fleet/demo down
 
 test: setup
-	tests/run $(STAGES)
+	tests/run $(LANES)
 
 $(STAGES:%=test-%): test-%: setup
 	tests/run $*
