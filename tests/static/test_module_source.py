@@ -5,18 +5,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from ksmvm.module_build import build_module
+from ksmvm.paths import cache
 
 TREE = Path(__file__).resolve().parents[2]
 DKMS = TREE / "dkms"
-sys.path.insert(0, str(TREE / "tests/vm/lib"))
-
-from ksmvm.module_build import build_module  # noqa: E402
-from ksmvm.paths import cache  # noqa: E402
-
 SOURCES = sorted([*DKMS.glob("*.[ch]"), *DKMS.glob("include/uapi/linux/*.h")])
 
 # Checks of checkpatch that cannot apply to a module built outside of the kernel's tree.
