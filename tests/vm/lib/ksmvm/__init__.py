@@ -4,6 +4,7 @@
 Standard library only: it runs before any virtual environment exists.
 """
 
+from ksmvm import fleet_host
 from ksmvm.errors import HarnessError
 from ksmvm.kernel_log import find_splats
 from ksmvm.kernels import KERNELS, PreparedKernel, prepare
@@ -17,6 +18,7 @@ __all__ = [
     "PreparedKernel",
     "Result",
     "build_module",
+    "fleet_host",
     "find_splats",
     "prepare",
 ]

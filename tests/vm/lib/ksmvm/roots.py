@@ -124,9 +124,3 @@ def _remove(root: Path) -> None:
     if root.exists():
         # rm, since shutil.rmtree would follow a mount that an interrupted build left.
         run(["rm", "-rf", "--one-file-system", os.fspath(root)])
-
-
-def forget(recipe: Recipe) -> None:
-    """Drop a root, so that the next use makes it from today's packages."""
-    with locked(f"root-{recipe.name}"):
-        location(recipe).with_suffix(".recipe").unlink(missing_ok=True)
