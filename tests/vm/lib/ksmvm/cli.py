@@ -20,7 +20,6 @@ from ksmvm.kernel_log import find_splats
 from ksmvm.kernels import KERNELS, prepare
 from ksmvm.module_build import build_module
 from ksmvm.module_vm import DEFAULT_MEMORY, DEFAULT_TIMEOUT, ModuleVM
-from ksmvm.nested import write_kit
 from ksmvm.parallel import side_by_side
 from ksmvm.progress import say, step
 
@@ -148,11 +147,6 @@ def _log(options: argparse.Namespace) -> int:
     return STATUS_HARNESS_FAILED if splats else 0
 
 
-def _guest_kit(options: argparse.Namespace) -> int:
-    print(write_kit(options.folder))
-    return 0
-
-
 def _reboot(options: argparse.Namespace) -> int:
     with step(f"reboot {options.host}"):
         fleet_host.get(options.host).reboot()
@@ -220,9 +214,6 @@ def parser() -> argparse.ArgumentParser:
 
     log = add("log", _log, "print a fleet host's kernel log; fail when the kernel complained")
     log.add_argument("host", metavar="HOST")
-
-    kit = add("guest-kit", _guest_kit, "write what a fleet host needs to run KVM guests")
-    kit.add_argument("folder", type=Path, metavar="DIR")
 
     reboot = add("reboot", _reboot, "reboot a fleet host from within and wait for it")
     reboot.add_argument("host", metavar="HOST")
