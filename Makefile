@@ -20,7 +20,7 @@ help:
 
 STAGES := lint unit module packages fleet
 # Two lanes, for two cores.
-LANES := lint unit module + packages fleet
+LANES := lint unit module + fleet packages
 
 setup: $(VENV)/.ready
 	@tests/vm/ksmvm setup
