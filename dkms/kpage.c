@@ -159,6 +159,8 @@ struct ks_kpage *ks_kpage_create(u64 hash, struct page *content)
 		return NULL;
 	kp->hash = hash;
 	copy_highpage(kp->page, content);
+	/* Its barrier lets nobody see the mapping before the content. */
+	__folio_mark_uptodate(page_folio(kp->page));
 	if (rhashtable_insert_fast(&ks_stable, &kp->node, ks_stable_params))
 		return NULL;
 	ks_nr_reserve--;
