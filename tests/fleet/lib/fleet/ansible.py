@@ -15,6 +15,7 @@ from fleet.paths import CACHE, FLEET, REPOSITORY, cache
 from fleet.progress import Progress
 
 VENV = CACHE / "venv"
+UNEVENTFUL = ("ok: ", "skipping: ", "included: ")
 
 
 def collections() -> Path:
@@ -90,7 +91,8 @@ def play(progress: Progress, playbook: Path, hosts: Path, stage: Path) -> None:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.strip():
-                progress.say(line.rstrip().rstrip("*").rstrip())
+            text = line.rstrip().rstrip("*").rstrip()
+            if text and not text.startswith(UNEVENTFUL):
+                progress.say(text)
     if process.returncode:
         raise HarnessError(f"{playbook.name} failed; what went wrong is told above")
