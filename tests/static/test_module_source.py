@@ -25,9 +25,9 @@ CHECKPATCH_IGNORED = (
 
 
 @pytest.mark.parametrize("kernel", ["6.1", "6.12", "backports"])
-def test_builds_without_warnings(kernel: str, tmp_path: Path) -> None:
+def test_every_file_builds_without_warnings(kernel: str, tmp_path: Path) -> None:
     log = tmp_path / "build.log"
-    build_module(kernel, out=tmp_path, make_args=["W=1"], log=log)
+    build_module(kernel, out=tmp_path, make_args=["W=1", "KSM_SPLIT=1"], log=log)
     text = log.read_text()
     assert "CC [M]" in text, "nothing was compiled"
     assert not re.findall(r"^.*(?:warning:|WARNING:).*$", text, re.MULTILINE)
@@ -40,13 +40,18 @@ def test_sparse_is_silent(tmp_path: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
     result = subprocess.run(
-        ["make", "-C", str(headers), f"M={tmp_path}", "C=2", "W=1", "modules"],
+        ["make", "-C", str(headers), f"M={tmp_path}", "C=2", "W=1", "KSM_SPLIT=1", "modules"],
         capture_output=True, text=True, check=False,
     )
     assert result.returncode == 0, result.stderr
     assert "CHECK" in result.stdout, "sparse did not run"
     complaints = re.findall(r"^.*\.[ch]:\d+.*$", result.stderr, re.MULTILINE)
     assert not complaints
+
+
+def test_the_unit_is_every_file() -> None:
+    parts = set(re.findall(r'^#include "(\w+\.c)"$', (DKMS / "unit.c").read_text(), re.MULTILINE))
+    assert parts == {source.name for source in SOURCES if source.suffix == ".c"} - {"unit.c"}
 
 
 def headers_package() -> str:
