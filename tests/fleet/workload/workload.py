@@ -32,7 +32,7 @@ SIZES: dict[str, int] = json.loads((HERE / "sizes.json").read_text())
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
 # Emulated, and side by side with other hosts.
-TIMEOUT = 420.0
+TIMEOUT = 900.0
 ENGINE = Path("/sys/class/misc/ksm")
 # What is dear under emulation is left out. The emulated TSC is measured wrongly on busy cores.
 GUEST_KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 acpi=off mitigations=off tsc=unstable"

@@ -22,7 +22,7 @@ NAME = "demo"
 # Host -> (group, kernel)
 FLEET_OF_THE_DEMO = {"dense-1": ("dense", "6.12"), "latency-1": ("latency", "6.1")}
 WORKLOAD = "python3 /opt/ksm-workload/workload.py"
-WORKLOAD_TIMEOUT = 480.0
+WORKLOAD_TIMEOUT = 1000.0
 
 
 def _hosts() -> list[FleetHost]:
