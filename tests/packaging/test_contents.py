@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from conftest import ENVIRONMENT, Package, run, tree_files
 
 COLLECTION = "usr/share/ansible/collections/ansible_collections/ksm/fleet"

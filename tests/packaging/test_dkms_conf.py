@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from conftest import Package, run
 
 EXCLUDED = 77  # dkms's own number for it, which its package hooks take as "skipped"

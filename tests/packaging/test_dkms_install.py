@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from conftest import ENVIRONMENT, TREE, run
 
 # Runs in a mount namespace of its own, so nothing stays mounted. The overlay keeps the root as it was.

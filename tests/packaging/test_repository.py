@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from conftest import ENVIRONMENT, TREE, run
 
 MAKE_REPOSITORY = TREE / "debian/make-repository"

@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
+
 from conftest import HARNESS, Workload
 
 LEFT_BY_THE_ROLE = (
