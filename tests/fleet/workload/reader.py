@@ -19,6 +19,9 @@ import sys
 from pathlib import Path
 
 MIB = 1 << 20
+# Small enough for malloc's heap. A larger one gets a mapping of its own beside the table, and when
+# that goes the huge page that spans both stays split: no kernel before 6.19 lets it be merged.
+BLOCK = 64 << 10
 PAGE = mmap.PAGESIZE
 
 
@@ -27,16 +30,19 @@ class Table:
 
     def __init__(self, seed: str, mib: int) -> None:
         self.seed = seed
-        self.mib = mib
+        self.blocks = mib * MIB // BLOCK
         # Python's default is shared memory.
         self.memory = mmap.mmap(-1, mib * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.written: dict[int, int] = {}
-        for number in range(mib):
-            self.memory[number * MIB : (number + 1) * MIB] = self.block(number)
+        for number in range(self.blocks):
+            self.memory[number * BLOCK : (number + 1) * BLOCK] = self.block(number)
 
     def block(self, number: int) -> bytes:
-        return random.Random(f"{self.seed} {number}").randbytes(MIB)
+        return random.Random(f"{self.seed} {number}").randbytes(BLOCK)
+
+    def place(self) -> dict[str, int]:
+        return {"address": self.address, "pages": self.blocks * BLOCK // PAGE}
 
     def write(self, pages: int, change: int) -> None:
         """Change a byte in each of so many pages."""
@@ -45,12 +51,12 @@ class Table:
             self.memory[offset] = self.written[offset]
 
     def intact(self) -> bool:
-        for number in range(self.mib):
+        for number in range(self.blocks):
             wanted = bytearray(self.block(number))
             for offset, value in self.written.items():
-                if offset // MIB == number:
-                    wanted[offset % MIB] = value
-            if self.memory[number * MIB : (number + 1) * MIB] != wanted:
+                if offset // BLOCK == number:
+                    wanted[offset % BLOCK] = value
+            if self.memory[number * BLOCK : (number + 1) * BLOCK] != wanted:
                 return False
         return True
 
@@ -69,8 +75,8 @@ def main() -> None:
             "looks": looks,
             "intact": common.intact() and own.intact(),
             "pages_written": len(common.written),
-            "common": {"address": common.address, "pages": common.mib * MIB // PAGE},
-            "own": {"address": own.address, "pages": own.mib * MIB // PAGE},
+            "common": common.place(),
+            "own": own.place(),
         }
         partial = Path(f"{state}.partial")
         partial.write_text(json.dumps(answer))
