@@ -199,7 +199,9 @@ class Reader(Process):
         return next(v for v in vmas if v["start"] <= address and address + pages * PAGE <= v["end"])
 
     def common_pages(self) -> int:
-        return int(self.state()["common"]["pages"])
+        # What it wrote to is like no other reader's any more.
+        state = self.state()
+        return int(state["common"]["pages"]) - int(state["pages_written"])
 
 
 PROCESSES: list[Process] = [
