@@ -83,9 +83,12 @@ def test_stopped_means_stopped(host: Any, workload: Workload) -> None:
     assert scanned()[0] > began[0], "it must run for this test to mean anything"
     host.check_output("ksmctl set run=0")
     try:
-        stopped = scanned()
+        pages, seconds = scanned()
         time.sleep(3)
-        assert scanned() == stopped
+        later = scanned()
+        assert later[0] == pages
+        # Now and then it frees what ended processes left.
+        assert later[1] - seconds < 0.1
         merged = int(host.file(f"{ENGINE}/pages_sharing").content_string)
         assert merged > 0, "what is merged stays merged"
         verdicts = workload("look")
