@@ -57,11 +57,48 @@ struct ks_mm {
 	struct hlist_node hash;
 	struct list_head regions;	/* by address, disjoint */
 	bool adopted;			/* its VM_MERGEABLE memory too */
+	u64 id;				/* never that of another, also later */
 	struct xarray sums;		/* see sums.c */
+};
+
+/* What a domain belongs to. */
+enum ks_domain_kind {
+	KS_DOMAIN_NOT_GIVEN,	/* see domain_mode */
+	KS_DOMAIN_COMMON,
+	KS_DOMAIN_SYSTEM,	/* a number of the administrator's */
+	KS_DOMAIN_PRIVATE,	/* a number of one user's */
+	KS_DOMAIN_USER,
+	KS_DOMAIN_CGROUP,
+	KS_DOMAIN_PROCESS,
+};
+
+/* Hashed as it is: without padding. */
+struct ks_domain {
+	u32 kind;
+	u32 owner;		/* a user, in the initial user namespace */
+	u64 number;
+};
+
+enum ks_domain_mode {
+	KS_DOMAIN_MODE_GLOBAL,
+	KS_DOMAIN_MODE_USER,
+	KS_DOMAIN_MODE_CGROUP,
+	KS_DOMAIN_MODE_PROCESS,
+};
+
+/**
+ * struct ks_scope - what the pages of a batch may merge with
+ * @domain: pages of this domain
+ * @seed:   of their hashes
+ */
+struct ks_scope {
+	struct ks_domain domain;
+	u64 seed;
 };
 
 struct ks_area {
 	struct list_head regions;
+	struct ks_domain domain;
 };
 
 struct ks_region {
@@ -69,6 +106,7 @@ struct ks_region {
 	unsigned long end;		/* exclusive */
 	struct ks_mm *km;
 	struct ks_area *area;		/* NULL: detached */
+	struct ks_domain domain;
 	struct list_head in_mm;
 	struct list_head in_area;	/* empty when detached */
 	struct ks_user *user;
@@ -77,6 +115,7 @@ struct ks_region {
 struct ks_kpage {
 	struct page *page;
 	u64 hash;
+	struct ks_domain domain;
 	struct rhash_head node;
 	union {
 		struct list_head link;
@@ -98,6 +137,7 @@ enum ks_action {
  * @nr:     slots with a page
  * @huge:   they are mapped by one huge page
  * @passed_over: eligible pages that the walk could not take
+ * @scope:  what they may merge with
  * @page:   pages, referenced until hashed; NULL where there is none
  * @off_lru: the page is on no LRU list
  * @hash:   content hash
@@ -112,6 +152,7 @@ struct ks_batch {
 	unsigned int nr;
 	bool huge;
 	unsigned int passed_over;
+	struct ks_scope scope;
 	struct page *page[KS_BATCH];
 	bool off_lru[KS_BATCH];
 	u64 hash[KS_BATCH];
@@ -150,9 +191,11 @@ int ks_device_register(void);
 void ks_device_unregister(void);
 
 /* region.c */
-int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 length);
+int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
+		  u64 addr, u64 length);
 int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all);
 void ks_area_clear(struct ks_area *area);
+int ks_area_set_domain(struct ks_area *area, const struct ks_domain *domain);
 struct ks_mm *ks_mm_find(struct mm_struct *mm);
 struct ks_mm *ks_mm_adopt(struct mm_struct *mm);
 void ks_mm_disown_all(void);
@@ -160,7 +203,14 @@ void ks_mm_prune_dead(void);
 void ks_mm_free(struct ks_mm *km);
 void ks_mm_free_all(void);
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
-				       unsigned long *end);
+				       unsigned long *end,
+				       const struct ks_domain **domain);
+
+/* domain.c */
+enum ks_domain_mode ks_domain_mode_get(void);
+int ks_domain_mode_set(enum ks_domain_mode mode);
+void ks_scope_of(struct ks_mm *km, const struct ks_domain *given, struct ks_scope *scope);
+bool ks_domain_equal(const struct ks_domain *a, const struct ks_domain *b);
 
 /* task_mem.c */
 int ks_task_mem_learn(void);
@@ -192,15 +242,18 @@ void ks_candidates_end_pass(void);
 unsigned long ks_candidates_bytes(void);
 
 /* kpage.c */
+extern u64 ks_seed;
 int ks_kpages_init(void);
 void ks_kpages_exit(void);
 int ks_kpages_reserve(unsigned int nr);
 void ks_kpages_unreserve(void);
-u64 ks_page_hash(struct page *page);
-struct ks_kpage *ks_kpage_find(u64 hash);
+u64 ks_page_hash(struct page *page, const struct ks_scope *scope);
+struct ks_kpage *ks_kpage_find(u64 hash, const struct ks_scope *scope);
 bool ks_kpage_has_room(const struct ks_kpage *kp);
-struct ks_kpage *ks_kpage_create(u64 hash, struct page *content);
+struct ks_kpage *ks_kpage_create(u64 hash, const struct ks_scope *scope,
+				 struct page *content);
 void ks_kpages_reap(void);
+bool ks_kpages_in_use(void);
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing);
 unsigned long ks_kpages_bytes(void);
 
@@ -250,5 +303,9 @@ void ks_adopting_set(bool adopt);
 
 /* sysfs.c */
 extern const struct attribute_group *ks_sysfs_groups[];
+
+/* sharing.c */
+extern const struct attribute_group ks_sharing_group;
+int ks_sharing_init(void);
 
 #endif /* KS_ENGINE_H */

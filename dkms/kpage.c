@@ -49,16 +49,17 @@ static unsigned int ks_nr_reserve;
 static unsigned long ks_nr_kpages;
 
 /* So that nobody can make contents up that collide. */
-static u64 ks_seed;
+u64 ks_seed;
 
 /**
  * ks_page_hash - hash the content of a page
- * @page: the page, with a reference or frozen
+ * @page:  the page, with a reference or frozen
+ * @scope: what it may merge with: equal pages of different ones hash differently
  */
-u64 ks_page_hash(struct page *page)
+u64 ks_page_hash(struct page *page, const struct ks_scope *scope)
 {
 	void *data = kmap_local_page(page);
-	u64 hash = xxh64(data, PAGE_SIZE, ks_seed);
+	u64 hash = xxh64(data, PAGE_SIZE, scope->seed);
 
 	kunmap_local(data);
 	return hash;
@@ -126,14 +127,20 @@ void ks_kpages_unreserve(void)
 
 /**
  * ks_kpage_find - look a merged page up
- * @hash: content hash
+ * @hash:  content hash
+ * @scope: what the page may merge with
  *
  * Context: ks_lock held.
  * Return: the kpage, of equal hash and perhaps of another content; or NULL
  */
-struct ks_kpage *ks_kpage_find(u64 hash)
+struct ks_kpage *ks_kpage_find(u64 hash, const struct ks_scope *scope)
 {
-	return rhashtable_lookup_fast(&ks_stable, &hash, ks_stable_params);
+	struct ks_kpage *kp = rhashtable_lookup_fast(&ks_stable, &hash, ks_stable_params);
+
+	/* Equal hashes must never be enough to cross domains. */
+	if (kp && !ks_domain_equal(&kp->domain, &scope->domain))
+		return NULL;
+	return kp;
 }
 
 /* Can one more page table entry map it? */
@@ -145,12 +152,14 @@ bool ks_kpage_has_room(const struct ks_kpage *kp)
 /**
  * ks_kpage_create - make a merged page
  * @hash:    content hash
+ * @scope:   what it may merge with
  * @content: the frozen page to copy
  *
  * Context: ks_lock held, a kpage reserved.
  * Return: the kpage, or NULL: the table could not take it
  */
-struct ks_kpage *ks_kpage_create(u64 hash, struct page *content)
+struct ks_kpage *ks_kpage_create(u64 hash, const struct ks_scope *scope,
+				 struct page *content)
 {
 	struct ks_kpage *kp;
 
@@ -158,10 +167,12 @@ struct ks_kpage *ks_kpage_create(u64 hash, struct page *content)
 	if (!kp)
 		return NULL;
 	kp->hash = hash;
+	kp->domain = scope->domain;
 	copy_highpage(kp->page, content);
 	/* Its barrier lets nobody see the mapping before the content. */
 	__folio_mark_uptodate(page_folio(kp->page));
-	if (rhashtable_insert_fast(&ks_stable, &kp->node, ks_stable_params))
+	/* Fails where another domain's has the same hash by chance, too. */
+	if (rhashtable_lookup_insert_fast(&ks_stable, &kp->node, ks_stable_params))
 		return NULL;
 	ks_nr_reserve--;
 	atomic_inc(&kp->page->_mapcount);
@@ -195,6 +206,17 @@ void ks_kpages_reap(void)
 			ks_kpage_free(kp);
 		cond_resched();
 	}
+}
+
+/**
+ * ks_kpages_in_use - is anything merged?
+ *
+ * Context: ks_lock held.
+ */
+bool ks_kpages_in_use(void)
+{
+	ks_kpages_reap();
+	return ks_nr_kpages;
 }
 
 /**

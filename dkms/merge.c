@@ -71,14 +71,14 @@ static bool ks_pages_equal(struct page *a, struct page *b)
 }
 
 static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
-			    struct page *page, u64 hash)
+			    struct page *page, u64 hash, const struct ks_scope *scope)
 {
 	struct ks_replacement r = { .vma = vma, .old = page };
-	struct ks_kpage *kp = ks_kpage_find(hash);
+	struct ks_kpage *kp = ks_kpage_find(hash, scope);
 
 	/* Under its hash the table must find what the kpage is a copy of. */
-	if (!kp && ks_page_hash(page) == hash)
-		kp = ks_kpage_create(hash, page);
+	if (!kp && ks_page_hash(page, scope) == hash)
+		kp = ks_kpage_create(hash, scope, page);
 	if (!kp || !ks_kpage_has_room(kp) || !ks_pages_equal(kp->page, page))
 		return false;
 	r.new = kp->page;
@@ -99,7 +99,7 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 	unsigned int slot, new = 0, merged = 0;
 
 	for (slot = first; slot < last; slot++)
-		if (!ks_kpage_find(b->hash[slot]))
+		if (!ks_kpage_find(b->hash[slot], &b->scope))
 			new++;
 	/* With less than that some of the pages wait for the next pass. */
 	ks_kpages_reserve(new);
@@ -111,7 +111,8 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 		struct page *page = migrate_pfn_to_page(src);
 
 		if (page && (src & MIGRATE_PFN_MIGRATE) &&
-		    ks_merge_frozen(vma, ks_slot_addr(b, slot), page, b->hash[slot]))
+		    ks_merge_frozen(vma, ks_slot_addr(b, slot), page, b->hash[slot],
+				    &b->scope))
 			merged++;
 	}
 	migrate_vma_pages(&migrate);

@@ -130,14 +130,15 @@ void ks_scan_tidy(void)
 	mutex_unlock(&ks_lock);
 }
 
-static enum ks_action ks_decide(struct page *page, u64 hash, u32 *sum)
+static enum ks_action ks_decide(struct page *page, const struct ks_scope *scope,
+				u64 hash, u32 *sum)
 {
 	u32 now = (u32)hash ?: 1;
 	bool stable = *sum == now;
 	bool known;
 
 	/* Also of a volatile page: its content may be one that stays elsewhere. */
-	known = ks_kpage_find(hash) || ks_candidate_seen(hash, page);
+	known = ks_kpage_find(hash, scope) || ks_candidate_seen(hash, page);
 	*sum = now;
 	if (!stable) {
 		ks_this_pass.pages_volatile++;
@@ -184,8 +185,9 @@ static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 		if (!page)
 			continue;
 		if (sums) {
-			b->hash[slot] = ks_page_hash(page);
-			b->action[slot] = ks_decide(page, b->hash[slot], &sums[slot]);
+			b->hash[slot] = ks_page_hash(page, &b->scope);
+			b->action[slot] = ks_decide(page, &b->scope, b->hash[slot],
+						    &sums[slot]);
 		}
 		put_page(page);
 		b->page[slot] = NULL;
@@ -197,6 +199,7 @@ static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 }
 
 static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
+				  const struct ks_domain *domain,
 				  unsigned long start, unsigned long end,
 				  unsigned int *pages, unsigned int *merges)
 {
@@ -209,6 +212,7 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 	if (!b->nr)
 		return next;
 
+	ks_scope_of(km, domain, &b->scope);
 	worth = ks_judge(km, b);
 	ks_counters.pages_scanned += b->nr;
 	if (b->nr > *pages) {
@@ -233,6 +237,7 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 
 static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 {
+	const struct ks_domain *domain;
 	struct vm_area_struct *vma;
 	unsigned long start, end;
 	struct ks_mm *km;
@@ -266,9 +271,9 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 	ks_cursor.busy = 0;
 
 	start = ks_cursor.addr;
-	vma = ks_mm_next_span(km, &start, &end);
+	vma = ks_mm_next_span(km, &start, &end, &domain);
 	if (vma)
-		start = ks_scan_span(km, vma, start, end, pages, merges);
+		start = ks_scan_span(km, vma, domain, start, end, pages, merges);
 	ks_cursor.addr = start;
 	mmap_read_unlock(km->mm);
 	/* Not mmput(): the last user's whole memory would be freed right here. */

@@ -196,5 +196,6 @@ static const struct attribute_group ks_attr_group = {
 
 const struct attribute_group *ks_sysfs_groups[] = {
 	&ks_attr_group,
+	&ks_sharing_group,
 	NULL
 };

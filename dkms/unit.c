@@ -16,3 +16,5 @@
 #include "scan.c"
 #include "thread.c"
 #include "sysfs.c"
+#include "domain.c"
+#include "sharing.c"

@@ -123,6 +123,16 @@ _ALL = (
         "take in all memory that any process marked with madvise(MADV_MERGEABLE)",
         engines=("module",),
     ),
+    Tunable(
+        "domain_mode",
+        "choice",
+        "global",
+        "what merges with what when no area said: all memory, or a user's, a memory cgroup's or"
+        " a process's only; a change unmerges everything first",
+        choices=("global", "user", "cgroup", "process"),
+        engines=("module",),
+        needs_unmerge=True,
+    ),
     _flag(
         "merge_across_nodes",
         1,

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tunables of sharing, as module parameters and in /sys/class/misc/ksm/: what
+ * may merge with what, and how often a page may be shared.
+ *
+ * Those that say which pages belong together cannot change while pages are
+ * merged: what is merged would no longer be what the tunable says.
+ */
+#include <linux/capability.h>
+#include <linux/device.h>
+#include <linux/module.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+
+#include "engine.h"
+
+static const char * const ks_domain_modes[] = {
+	[KS_DOMAIN_MODE_GLOBAL] = "global",
+	[KS_DOMAIN_MODE_USER] = "user",
+	[KS_DOMAIN_MODE_CGROUP] = "cgroup",
+	[KS_DOMAIN_MODE_PROCESS] = "process",
+};
+
+static char *domain_mode = "global";
+module_param(domain_mode, charp, 0);
+MODULE_PARM_DESC(domain_mode, "merge within: global, user, cgroup or process (default global)");
+
+static ssize_t domain_mode_show(struct device *dev, struct device_attribute *attr,
+				char *buf)
+{
+	return sysfs_emit(buf, "%s\n", ks_domain_modes[ks_domain_mode_get()]);
+}
+
+static ssize_t domain_mode_store(struct device *dev, struct device_attribute *attr,
+				 const char *buf, size_t count)
+{
+	int mode;
+
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	mode = sysfs_match_string(ks_domain_modes, buf);
+	return mode < 0 ? mode : ks_domain_mode_set(mode) ?: count;
+}
+static DEVICE_ATTR_RW(domain_mode);
+
+static struct attribute *ks_sharing_attrs[] = {
+	&dev_attr_domain_mode.attr,
+	NULL
+};
+
+const struct attribute_group ks_sharing_group = {
+	.attrs = ks_sharing_attrs,
+};
+
+/**
+ * ks_sharing_init - take over the module parameters
+ *
+ * Context: module load, nothing else runs.
+ * Return: 0, or -EINVAL or -EOPNOTSUPP for a value that cannot be taken
+ */
+int ks_sharing_init(void)
+{
+	int mode = sysfs_match_string(ks_domain_modes, domain_mode);
+	int err;
+
+	err = mode < 0 ? mode : ks_domain_mode_set(mode);
+	if (err)
+		pr_err("domain_mode=%s: global, user, cgroup or process\n", domain_mode);
+	return err;
+}
