@@ -66,6 +66,16 @@ static inline void ks_rss_anon_to_file(struct mm_struct *mm)
 #endif
 }
 
+/* One page of @mm's turns from anonymous to the zero page, which is not counted. */
+static inline void ks_rss_anon_to_zero(struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+	percpu_counter_dec(&mm->rss_stat[MM_ANONPAGES]);
+#else
+	atomic_long_dec(&mm->rss_stat.count[MM_ANONPAGES]);
+#endif
+}
+
 /*
  * migrate_vma_setup() splits a large folio that page table entries map one by
  * one: since 6.19. Before that it leaves it alone, and nothing else that is

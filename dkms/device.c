@@ -181,7 +181,8 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 
 static int ks_area_domain(struct ks_area *area, void __user *argp)
 {
-	struct ks_domain domain = { .kind = KS_DOMAIN_NOT_GIVEN };
+	struct ks_given given = {};
+	struct ks_domain *domain = &given.domain;
 	struct ksm_domain arg;
 	u32 size;
 	int err;
@@ -195,20 +196,21 @@ static int ks_area_domain(struct ks_area *area, void __user *argp)
 	err = copy_struct_from_user(&arg, sizeof(arg), argp, size);
 	if (err)
 		return err;
-	if (arg.flags & ~KSM_DOMAIN_SYSTEM || arg.reserved)
+	if (arg.flags & ~(KSM_DOMAIN_SYSTEM | KSM_DOMAIN_ZERO_PAGES) || arg.reserved)
 		return -EINVAL;
 
 	if (arg.flags & KSM_DOMAIN_SYSTEM) {
 		if (!capable(CAP_SYS_ADMIN))
 			return -EPERM;
-		domain.kind = arg.domain ? KS_DOMAIN_SYSTEM : KS_DOMAIN_COMMON;
-		domain.number = arg.domain;
+		domain->kind = arg.domain ? KS_DOMAIN_SYSTEM : KS_DOMAIN_COMMON;
+		domain->number = arg.domain;
 	} else if (arg.domain) {
-		domain.kind = KS_DOMAIN_PRIVATE;
-		domain.owner = __kuid_val(current_euid());
-		domain.number = arg.domain;
+		domain->kind = KS_DOMAIN_PRIVATE;
+		domain->owner = __kuid_val(current_euid());
+		domain->number = arg.domain;
 	}
-	return ks_area_set_domain(area, &domain);
+	given.zero_pages = arg.flags & KSM_DOMAIN_ZERO_PAGES;
+	return ks_area_set_given(area, &given);
 }
 
 static long ks_area_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

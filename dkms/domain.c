@@ -38,6 +38,7 @@
 #include "engine.h"
 
 static enum ks_domain_mode ks_domain_mode = KS_DOMAIN_MODE_GLOBAL;
+static bool ks_use_zero_pages;
 
 static bool ks_domain_mode_works(enum ks_domain_mode mode)
 {
@@ -66,13 +67,26 @@ int ks_domain_mode_set(enum ks_domain_mode mode)
 		return -EOPNOTSUPP;
 	mutex_lock(&ks_lock);
 	if (mode != ks_domain_mode) {
-		if (ks_kpages_in_use())
+		if (ks_kpages_in_use() || ks_zeros_count())
 			err = -EBUSY;
 		else
 			WRITE_ONCE(ks_domain_mode, mode);
 	}
 	mutex_unlock(&ks_lock);
 	return err;
+}
+
+bool ks_use_zero_pages_get(void)
+{
+	return READ_ONCE(ks_use_zero_pages);
+}
+
+/* Those that are the zero page stay so. Context: process context, takes ks_lock. */
+void ks_use_zero_pages_set(bool use)
+{
+	mutex_lock(&ks_lock);
+	WRITE_ONCE(ks_use_zero_pages, use);
+	mutex_unlock(&ks_lock);
 }
 
 static void ks_domain_of_process(struct ks_mm *km, struct ks_domain *d)
@@ -116,17 +130,20 @@ static void ks_domain_by_mode(struct ks_mm *km, struct ks_domain *d)
  *
  * Context: ks_lock held.
  */
-void ks_scope_of(struct ks_mm *km, const struct ks_domain *given, struct ks_scope *scope)
+void ks_scope_of(struct ks_mm *km, const struct ks_given *given, struct ks_scope *scope)
 {
 	struct ks_domain *d = &scope->domain;
 
 	lockdep_assert_held(&ks_lock);
 	memset(scope, 0, sizeof(*scope));
-	if (given && given->kind != KS_DOMAIN_NOT_GIVEN)
-		*d = *given;
+	if (given && given->domain.kind != KS_DOMAIN_NOT_GIVEN)
+		*d = given->domain;
 	else
 		ks_domain_by_mode(km, d);
 	scope->seed = xxh64(d, sizeof(*d), ks_seed);
+	/* The zero page is everybody's: whose page became one, had zeros. */
+	scope->zero_pages = ks_use_zero_pages &&
+			    (d->kind == KS_DOMAIN_COMMON || (given && given->zero_pages));
 }
 
 bool ks_domain_equal(const struct ks_domain *a, const struct ks_domain *b)

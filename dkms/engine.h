@@ -59,6 +59,7 @@ struct ks_mm {
 	bool adopted;			/* its VM_MERGEABLE memory too */
 	u64 id;				/* never that of another, also later */
 	struct xarray sums;		/* see sums.c */
+	struct xarray zeros;		/* see zero.c */
 };
 
 /* What a domain belongs to. */
@@ -86,19 +87,27 @@ enum ks_domain_mode {
 	KS_DOMAIN_MODE_PROCESS,
 };
 
+/* What an area asked for. */
+struct ks_given {
+	struct ks_domain domain;
+	bool zero_pages;	/* in whichever domain */
+};
+
 /**
  * struct ks_scope - what the pages of a batch may merge with
  * @domain: pages of this domain
  * @seed:   of their hashes
+ * @zero_pages: and with the kernel's zero page
  */
 struct ks_scope {
 	struct ks_domain domain;
 	u64 seed;
+	bool zero_pages;
 };
 
 struct ks_area {
 	struct list_head regions;
-	struct ks_domain domain;
+	struct ks_given given;
 };
 
 struct ks_region {
@@ -106,7 +115,7 @@ struct ks_region {
 	unsigned long end;		/* exclusive */
 	struct ks_mm *km;
 	struct ks_area *area;		/* NULL: detached */
-	struct ks_domain domain;
+	struct ks_given given;
 	struct list_head in_mm;
 	struct list_head in_area;	/* empty when detached */
 	struct ks_user *user;
@@ -141,6 +150,8 @@ enum ks_action {
  * @page:   pages, referenced until hashed; NULL where there is none
  * @off_lru: the page is on no LRU list
  * @hash:   content hash
+ * @empty:  to become the kernel's zero page
+ * @zeros:  where that is noted, when any is
  * @action: what to do
  * @src:    migrate_vma arrays
  * @dst:    always zero: frozen pages never move
@@ -156,6 +167,8 @@ struct ks_batch {
 	struct page *page[KS_BATCH];
 	bool off_lru[KS_BATCH];
 	u64 hash[KS_BATCH];
+	bool empty[KS_BATCH];
+	struct ks_zeros *zeros;
 	u8 action[KS_BATCH];
 	unsigned long src[KS_BATCH];
 	unsigned long dst[KS_BATCH];
@@ -195,7 +208,7 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 		  u64 addr, u64 length);
 int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all);
 void ks_area_clear(struct ks_area *area);
-int ks_area_set_domain(struct ks_area *area, const struct ks_domain *domain);
+int ks_area_set_given(struct ks_area *area, const struct ks_given *given);
 struct ks_mm *ks_mm_find(struct mm_struct *mm);
 struct ks_mm *ks_mm_adopt(struct mm_struct *mm);
 void ks_mm_disown_all(void);
@@ -204,13 +217,29 @@ void ks_mm_free(struct ks_mm *km);
 void ks_mm_free_all(void);
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
 				       unsigned long *end,
-				       const struct ks_domain **domain);
+				       const struct ks_given **given);
 
 /* domain.c */
 enum ks_domain_mode ks_domain_mode_get(void);
 int ks_domain_mode_set(enum ks_domain_mode mode);
-void ks_scope_of(struct ks_mm *km, const struct ks_domain *given, struct ks_scope *scope);
+void ks_scope_of(struct ks_mm *km, const struct ks_given *given, struct ks_scope *scope);
+bool ks_use_zero_pages_get(void);
+void ks_use_zero_pages_set(bool use);
 bool ks_domain_equal(const struct ks_domain *a, const struct ks_domain *b);
+
+/* zero.c */
+bool ks_page_is_empty(struct page *page);
+bool ks_zero_page_at(struct mm_struct *mm, unsigned long addr);
+struct ks_zeros *ks_zeros_get(struct ks_mm *km, unsigned long addr);
+void ks_zeros_note(struct ks_zeros *z, unsigned int slot);
+void ks_zeros_revisit(struct ks_mm *km, unsigned long start, unsigned long end);
+void ks_zeros_sweep(struct ks_mm *km);
+void ks_zeros_free(struct ks_mm *km);
+unsigned int ks_zeros_find(struct mm_struct *mm, unsigned long *index,
+			   unsigned long *found);
+void ks_zeros_unmerged(struct mm_struct *mm, unsigned long index);
+unsigned long ks_zeros_count(void);
+unsigned long ks_zeros_bytes(void);
 
 /* task_mem.c */
 int ks_task_mem_learn(void);

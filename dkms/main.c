@@ -20,6 +20,7 @@
  *   candidates.c  did another have the same content?
  *   kpage.c       merged pages
  *   merge.c       freeze, compare, replace
+ *   zero.c        empty pages
  *   unmerge.c     the way back
  *   compat.h      what differs between kernels
  *

@@ -32,7 +32,7 @@
 struct ks_replacement {
 	struct vm_area_struct *vma;
 	struct page *old;
-	struct page *new;
+	struct page *new;		/* NULL: the kernel's zero page */
 };
 
 static bool ks_replace_pte(pte_t *ptep, unsigned long addr, void *arg)
@@ -46,15 +46,22 @@ static bool ks_replace_pte(pte_t *ptep, unsigned long addr, void *arg)
 	if (!ks_pte_is_migration_of(old, r->old))
 		return false;
 
-	new = pte_wrprotect(mk_pte(r->new, r->vma->vm_page_prot));
-	new = pte_mkold(pte_mkclean(new));
+	if (r->new)
+		new = mk_pte(r->new, r->vma->vm_page_prot);
+	else
+		new = pte_mkspecial(mk_pte(ZERO_PAGE(addr), r->vma->vm_page_prot));
+	new = pte_mkold(pte_mkclean(pte_wrprotect(new)));
 	/* Who tracks writes must still learn of those before the merge. */
 	if (pte_swp_soft_dirty(old))
 		new = pte_mksoft_dirty(new);
 
-	get_page(r->new);
-	atomic_inc(&r->new->_mapcount);
-	ks_rss_anon_to_file(mm);
+	if (r->new) {
+		get_page(r->new);
+		atomic_inc(&r->new->_mapcount);
+		ks_rss_anon_to_file(mm);
+	} else {
+		ks_rss_anon_to_zero(mm);
+	}
 	set_pte_at(mm, addr, ptep, new);
 	return true;
 }
@@ -85,6 +92,28 @@ static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
 	return ks_walk_pte(vma->vm_mm, addr, ks_replace_pte, &r);
 }
 
+/*
+ * One that is not empty any more is left alone: next time it is another page.
+ * Of a huge page split by the freeze core mm may have made it the zero page
+ * itself, since 6.12; then there is no @page.
+ */
+static bool ks_merge_empty(struct vm_area_struct *vma, struct ks_batch *b,
+			   unsigned int slot, struct page *page)
+{
+	struct ks_replacement r = { .vma = vma, .old = page };
+	unsigned long addr = ks_slot_addr(b, slot);
+
+	if (!b->zeros)
+		return false;
+	if (!page && !ks_zero_page_at(vma->vm_mm, addr))
+		return false;
+	if (page && !(ks_page_is_empty(page) &&
+		      ks_walk_pte(vma->vm_mm, addr, ks_replace_pte, &r)))
+		return false;
+	ks_zeros_note(b->zeros, slot);
+	return true;
+}
+
 static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 				 unsigned int first, unsigned int last)
 {
@@ -99,7 +128,7 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 	unsigned int slot, new = 0, merged = 0;
 
 	for (slot = first; slot < last; slot++)
-		if (!ks_kpage_find(b->hash[slot], &b->scope))
+		if (!b->empty[slot] && !ks_kpage_find(b->hash[slot], &b->scope))
 			new++;
 	/* With less than that some of the pages wait for the next pass. */
 	ks_kpages_reserve(new);
@@ -110,10 +139,13 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 		unsigned long src = b->src[slot - first];
 		struct page *page = migrate_pfn_to_page(src);
 
-		if (page && (src & MIGRATE_PFN_MIGRATE) &&
-		    ks_merge_frozen(vma, ks_slot_addr(b, slot), page, b->hash[slot],
-				    &b->scope))
-			merged++;
+		if (!(src & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (b->empty[slot])
+			merged += ks_merge_empty(vma, b, slot, page);
+		else if (page)
+			merged += ks_merge_frozen(vma, ks_slot_addr(b, slot), page,
+						  b->hash[slot], &b->scope);
 	}
 	migrate_vma_pages(&migrate);
 	migrate_vma_finalize(&migrate);

@@ -86,6 +86,7 @@ static struct ks_mm *ks_mm_get(struct mm_struct *mm)
 	km->id = ++last_id;
 	INIT_LIST_HEAD(&km->regions);
 	xa_init(&km->sums);
+	xa_init(&km->zeros);
 	hash_add(ks_mm_hash, &km->hash, (unsigned long)mm);
 	list_add_tail(&km->link, &ks_mms);
 	return km;
@@ -116,6 +117,7 @@ void ks_mm_free(struct ks_mm *km)
 	hash_del(&km->hash);
 	list_del(&km->link);
 	ks_sums_free(km);
+	ks_zeros_free(km);
 	mmdrop(km->mm);
 	kfree(km);
 }
@@ -242,7 +244,7 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	new->end = addr + length;
 	new->km = km;
 	new->area = detached ? NULL : area;
-	new->domain = area->domain;
+	new->given = area->given;
 	new->user = user;
 	list_add_tail(&new->in_mm, before);
 	if (new->area)
@@ -314,20 +316,20 @@ void ks_area_clear(struct ks_area *area)
 }
 
 /**
- * ks_area_set_domain - put an area's regions in a domain
- * @area:   the area
- * @domain: the domain, or KS_DOMAIN_NOT_GIVEN
+ * ks_area_set_given - put an area's regions in a domain
+ * @area:  the area
+ * @given: the domain, or KS_DOMAIN_NOT_GIVEN, and what else it asked for
  *
  * Context: process context, takes ks_lock.
  * Return: 0, or -EBUSY: it has regions
  */
-int ks_area_set_domain(struct ks_area *area, const struct ks_domain *domain)
+int ks_area_set_given(struct ks_area *area, const struct ks_given *given)
 {
 	int err = -EBUSY;
 
 	mutex_lock(&ks_lock);
 	if (list_empty(&area->regions)) {
-		area->domain = *domain;
+		area->given = *given;
 		err = 0;
 	}
 	mutex_unlock(&ks_lock);
@@ -354,12 +356,12 @@ static bool ks_vma_may_merge(struct vm_area_struct *vma)
  */
 static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
 			unsigned long *start, unsigned long *end,
-			const struct ks_domain **domain)
+			const struct ks_given **given)
 {
 	bool adopted = km->adopted && (vma->vm_flags & VM_MERGEABLE);
 	struct ks_region *r;
 
-	*domain = NULL;
+	*given = NULL;
 	*end = vma->vm_end;
 	list_for_each_entry(r, &km->regions, in_mm) {
 		if (r->end <= *start)
@@ -372,7 +374,7 @@ static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
 		}
 		*start = max(*start, r->start);
 		*end = min(vma->vm_end, r->end);
-		*domain = &r->domain;
+		*given = &r->given;
 		return true;
 	}
 	return adopted;
@@ -383,7 +385,7 @@ static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
  * @km:    the address space
  * @start: in: where to look from; out: where the span starts
  * @end:   out: where it ends
- * @domain: out: the domain given to its region, NULL outside of regions
+ * @given: out: what its area asked for, NULL outside of regions
  *
  * Looks at a bounded number of mappings, so that an address space full of
  * others cannot hold the scan up: @start then says where to go on, and @end is
@@ -395,7 +397,7 @@ static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
  */
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
 				       unsigned long *end,
-				       const struct ks_domain **domain)
+				       const struct ks_given **given)
 {
 	struct vm_area_struct *vma;
 	unsigned int looks = 1024;
@@ -403,7 +405,7 @@ struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
 	for (vma = find_vma(km->mm, *start); vma; vma = find_vma(km->mm, *start)) {
 		*start = max(*start, vma->vm_start);
 		if (ks_vma_may_merge(vma) &&
-		    ks_vma_span(km, vma, start, end, domain))
+		    ks_vma_span(km, vma, start, end, given))
 			return vma;
 		*start = vma->vm_end;
 		*end = *start;

@@ -131,14 +131,14 @@ void ks_scan_tidy(void)
 }
 
 static enum ks_action ks_decide(struct page *page, const struct ks_scope *scope,
-				u64 hash, u32 *sum)
+				u64 hash, bool empty, u32 *sum)
 {
 	u32 now = (u32)hash ?: 1;
 	bool stable = *sum == now;
 	bool known;
 
 	/* Also of a volatile page: its content may be one that stays elsewhere. */
-	known = ks_kpage_find(hash, scope) || ks_candidate_seen(hash, page);
+	known = empty || ks_kpage_find(hash, scope) || ks_candidate_seen(hash, page);
 	*sum = now;
 	if (!stable) {
 		ks_this_pass.pages_volatile++;
@@ -186,8 +186,9 @@ static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 			continue;
 		if (sums) {
 			b->hash[slot] = ks_page_hash(page, &b->scope);
+			b->empty[slot] = b->scope.zero_pages && ks_page_is_empty(page);
 			b->action[slot] = ks_decide(page, &b->scope, b->hash[slot],
-						    &sums[slot]);
+						    b->empty[slot], &sums[slot]);
 		}
 		put_page(page);
 		b->page[slot] = NULL;
@@ -199,7 +200,7 @@ static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 }
 
 static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
-				  const struct ks_domain *domain,
+				  const struct ks_given *given,
 				  unsigned long start, unsigned long end,
 				  unsigned int *pages, unsigned int *merges)
 {
@@ -209,10 +210,11 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 
 	next = ks_walk_collect(km->mm, start, end, min(*pages, KS_BATCH), b);
 	ks_counters.pages_skipped += b->passed_over;
+	ks_zeros_revisit(km, start, next);
 	if (!b->nr)
 		return next;
 
-	ks_scope_of(km, domain, &b->scope);
+	ks_scope_of(km, given, &b->scope);
 	worth = ks_judge(km, b);
 	ks_counters.pages_scanned += b->nr;
 	if (b->nr > *pages) {
@@ -229,6 +231,7 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 		return next;
 	}
 	ks_limit_drains(b);
+	b->zeros = b->scope.zero_pages ? ks_zeros_get(km, b->addr) : NULL;
 	merged = ks_merge_batch(vma, b, *merges);
 	ks_counters.pages_skipped += worth - merged;
 	*merges -= merged;
@@ -237,7 +240,7 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 
 static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 {
-	const struct ks_domain *domain;
+	const struct ks_given *given;
 	struct vm_area_struct *vma;
 	unsigned long start, end;
 	struct ks_mm *km;
@@ -271,9 +274,9 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 	ks_cursor.busy = 0;
 
 	start = ks_cursor.addr;
-	vma = ks_mm_next_span(km, &start, &end, &domain);
+	vma = ks_mm_next_span(km, &start, &end, &given);
 	if (vma)
-		start = ks_scan_span(km, vma, domain, start, end, pages, merges);
+		start = ks_scan_span(km, vma, given, start, end, pages, merges);
 	ks_cursor.addr = start;
 	mmap_read_unlock(km->mm);
 	/* Not mmput(): the last user's whole memory would be freed right here. */
@@ -281,6 +284,7 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 
 	if (start >= km->mm->task_size) {
 		ks_sums_sweep(km);
+		ks_zeros_sweep(km);
 		ks_cursor_next_mm();
 	}
 	return KS_STEP_DONE;

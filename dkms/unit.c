@@ -18,3 +18,4 @@
 #include "sysfs.c"
 #include "domain.c"
 #include "sharing.c"
+#include "zero.c"

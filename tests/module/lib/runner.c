@@ -141,6 +141,7 @@ static const char *reset_sharing(void)
 {
 	static const char *const initial[][2] = {
 		{ "domain_mode", "global" },
+		{ "use_zero_pages", "0" },
 	};
 
 	for (size_t i = 0; i < sizeof(initial) / sizeof(*initial); i++)

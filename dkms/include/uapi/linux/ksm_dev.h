@@ -217,6 +217,11 @@ struct ksm_task_region {
 
 /* The number is the whole system's, not one of the caller's own user. */
 #define KSM_DOMAIN_SYSTEM	0x1
+/*
+ * With the driver's use_zero_pages empty pages become the kernel's zero page,
+ * which every domain shares; without this flag those of the common domain only.
+ */
+#define KSM_DOMAIN_ZERO_PAGES	0x2
 
 /**
  * struct ksm_domain - what the regions of an area may merge with
