@@ -126,6 +126,8 @@ struct ks_kpage {
 	u64 hash;
 	struct ks_domain domain;
 	struct rhash_head node;
+	struct list_head dups;		/* others of the same content */
+	bool shelved;			/* one of these is in the table */
 	union {
 		struct list_head link;
 		struct rcu_head rcu;
@@ -150,6 +152,7 @@ enum ks_action {
  * @page:   pages, referenced until hashed; NULL where there is none
  * @off_lru: the page is on no LRU list
  * @hash:   content hash
+ * @nid:    what ks_page_node() said
  * @empty:  to become the kernel's zero page
  * @zeros:  where that is noted, when any is
  * @action: what to do
@@ -167,6 +170,7 @@ struct ks_batch {
 	struct page *page[KS_BATCH];
 	bool off_lru[KS_BATCH];
 	u64 hash[KS_BATCH];
+	int nid[KS_BATCH];
 	bool empty[KS_BATCH];
 	struct ks_zeros *zeros;
 	u8 action[KS_BATCH];
@@ -271,17 +275,37 @@ void ks_candidates_end_pass(void);
 unsigned long ks_candidates_bytes(void);
 
 /* kpage.c */
+/**
+ * struct ks_limits - how much is shared, protected by ks_lock
+ * @max_kernel_pages:   most merged pages, 0: no limit
+ * @max_page_sharing:   most mappings of one, at least 2
+ * @merge_across_nodes: else pages of one NUMA node only
+ * @prune_millisecs:    pause between two searches for merged pages with room
+ */
+struct ks_limits {
+	unsigned int max_kernel_pages;
+	unsigned int max_page_sharing;
+	bool merge_across_nodes;
+	unsigned int prune_millisecs;
+};
+
+extern struct ks_limits ks_limits;
 extern u64 ks_seed;
 int ks_kpages_init(void);
 void ks_kpages_exit(void);
-int ks_kpages_reserve(unsigned int nr);
+int ks_kpages_reserve(unsigned int nr, int nid);
+bool ks_kpages_allowed(void);
 void ks_kpages_unreserve(void);
 u64 ks_page_hash(struct page *page, const struct ks_scope *scope);
 struct ks_kpage *ks_kpage_find(u64 hash, const struct ks_scope *scope);
-bool ks_kpage_has_room(const struct ks_kpage *kp);
+unsigned int ks_kpage_room(const struct ks_kpage *kp);
 struct ks_kpage *ks_kpage_create(u64 hash, const struct ks_scope *scope,
 				 struct page *content);
+struct ks_kpage *ks_kpage_successor(struct ks_kpage *full);
 void ks_kpages_reap(void);
+void ks_kpages_prune(void);
+void ks_kpages_count_chains(unsigned long *chains, unsigned long *dups);
+int ks_page_node(struct page *page);
 bool ks_kpages_in_use(void);
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing);
 unsigned long ks_kpages_bytes(void);

@@ -83,10 +83,18 @@ static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
 	struct ks_replacement r = { .vma = vma, .old = page };
 	struct ks_kpage *kp = ks_kpage_find(hash, scope);
 
-	/* Under its hash the table must find what the kpage is a copy of. */
-	if (!kp && ks_page_hash(page, scope) == hash)
-		kp = ks_kpage_create(hash, scope, page);
-	if (!kp || !ks_kpage_has_room(kp) || !ks_pages_equal(kp->page, page))
+	if (!kp) {
+		/* Under its hash the table must find what the kpage is a copy of. */
+		if (ks_page_hash(page, scope) == hash)
+			kp = ks_kpage_create(hash, scope, page);
+	} else if (!ks_kpage_room(kp)) {
+		if (ks_page_node(kp->page) != ks_page_node(page) ||
+		    !ks_pages_equal(kp->page, page))
+			return false;
+		kp = ks_kpage_successor(kp) ?: ks_kpage_create(hash, scope, page);
+	}
+	if (!kp || ks_page_node(kp->page) != ks_page_node(page) ||
+	    !ks_pages_equal(kp->page, page))
 		return false;
 	r.new = kp->page;
 	return ks_walk_pte(vma->vm_mm, addr, ks_replace_pte, &r);
@@ -125,13 +133,24 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 		.end = ks_slot_addr(b, last),
 		.flags = MIGRATE_VMA_SELECT_SYSTEM,
 	};
-	unsigned int slot, new = 0, merged = 0;
+	unsigned int slot, new = 0, tight = 0, merged = 0;
 
-	for (slot = first; slot < last; slot++)
-		if (!b->empty[slot] && !ks_kpage_find(b->hash[slot], &b->scope))
+	for (slot = first; slot < last; slot++) {
+		struct ks_kpage *kp = ks_kpage_find(b->hash[slot], &b->scope);
+		unsigned int room = kp ? ks_kpage_room(kp) : 0;
+
+		if (b->empty[slot])
+			continue;
+		if (!room)
 			new++;
-	/* With less than that some of the pages wait for the next pass. */
-	ks_kpages_reserve(new);
+		else if (room < last - first)
+			tight++;
+	}
+	/*
+	 * One with a little room fills up with two pages of the run at the
+	 * earliest. With less than that some pages wait for the next pass.
+	 */
+	ks_kpages_reserve(new + (tight + 1) / 2, b->nid[first]);
 
 	if (migrate_vma_setup(&migrate))
 		return 0;
@@ -171,7 +190,7 @@ unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
 		if (b->action[slot] != KS_MERGE)
 			continue;
 		while (end < b->last && b->action[end] == KS_MERGE &&
-		       end - slot < limit - merged)
+		       b->nid[end] == b->nid[slot] && end - slot < limit - merged)
 			end++;
 		merged += ks_merge_run(vma, b, slot, end);
 	}

@@ -101,6 +101,7 @@ static void ks_end_pass(void)
 	ks_cursor.pass_done = false;
 	ks_candidates_end_pass();
 	ks_kpages_reap();
+	ks_kpages_prune();
 	ks_kpages_unreserve();
 	ks_counters.full_scans++;
 	ks_counters.pages_unshared = ks_this_pass.pages_unshared;
@@ -135,10 +136,12 @@ static enum ks_action ks_decide(struct page *page, const struct ks_scope *scope,
 {
 	u32 now = (u32)hash ?: 1;
 	bool stable = *sum == now;
+	struct ks_kpage *kp = ks_kpage_find(hash, scope);
+	bool mergeable = empty || (kp && ks_kpage_room(kp));
 	bool known;
 
 	/* Also of a volatile page: its content may be one that stays elsewhere. */
-	known = empty || ks_kpage_find(hash, scope) || ks_candidate_seen(hash, page);
+	known = mergeable || ks_candidate_seen(hash, page);
 	*sum = now;
 	if (!stable) {
 		ks_this_pass.pages_volatile++;
@@ -146,6 +149,10 @@ static enum ks_action ks_decide(struct page *page, const struct ks_scope *scope,
 	}
 	if (!known) {
 		ks_this_pass.pages_unshared++;
+		return KS_LEAVE;
+	}
+	if (!mergeable && !ks_kpages_allowed()) {
+		ks_counters.pages_skipped++;
 		return KS_LEAVE;
 	}
 	return KS_MERGE;
@@ -186,6 +193,7 @@ static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 			continue;
 		if (sums) {
 			b->hash[slot] = ks_page_hash(page, &b->scope);
+			b->nid[slot] = ks_page_node(page);
 			b->empty[slot] = b->scope.zero_pages && ks_page_is_empty(page);
 			b->action[slot] = ks_decide(page, &b->scope, b->hash[slot],
 						    b->empty[slot], &sums[slot]);

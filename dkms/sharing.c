@@ -75,10 +75,131 @@ static ssize_t ksm_zero_pages_show(struct device *dev, struct device_attribute *
 }
 static DEVICE_ATTR_RO(ksm_zero_pages);
 
+/* Most of them are plain numbers, and set by a function that may refuse. */
+#define KS_LIMIT_ATTR(_name, _field, _set)					\
+static ssize_t _name##_show(struct device *dev, struct device_attribute *attr,	\
+			    char *buf)						\
+{										\
+	return sysfs_emit(buf, "%u\n", READ_ONCE(ks_limits._field));		\
+}										\
+static ssize_t _name##_store(struct device *dev, struct device_attribute *attr,	\
+			     const char *buf, size_t count)			\
+{										\
+	unsigned int value;							\
+										\
+	if (!capable(CAP_SYS_ADMIN))						\
+		return -EPERM;							\
+	if (kstrtouint(buf, 10, &value))					\
+		return -EINVAL;							\
+	return _set(value) ?: count;						\
+}										\
+static DEVICE_ATTR_RW(_name)
+
+static int ks_max_kernel_pages_set(unsigned int max)
+{
+	mutex_lock(&ks_lock);
+	WRITE_ONCE(ks_limits.max_kernel_pages, max);
+	mutex_unlock(&ks_lock);
+	return 0;
+}
+
+static int ks_max_page_sharing_set(unsigned int max)
+{
+	int err = 0;
+
+	if (max < 2 || max > INT_MAX)
+		return -EINVAL;
+	mutex_lock(&ks_lock);
+	if (max != ks_limits.max_page_sharing) {
+		if (ks_kpages_in_use())
+			err = -EBUSY;
+		else
+			WRITE_ONCE(ks_limits.max_page_sharing, max);
+	}
+	mutex_unlock(&ks_lock);
+	return err;
+}
+
+static int ks_merge_across_nodes_set(unsigned int across)
+{
+	int err = 0;
+
+	if (across > 1)
+		return -EINVAL;
+	mutex_lock(&ks_lock);
+	if (across != ks_limits.merge_across_nodes) {
+		if (ks_kpages_in_use())
+			err = -EBUSY;
+		else
+			WRITE_ONCE(ks_limits.merge_across_nodes, across);
+	}
+	mutex_unlock(&ks_lock);
+	return err;
+}
+
+static int ks_prune_millisecs_set(unsigned int ms)
+{
+	mutex_lock(&ks_lock);
+	WRITE_ONCE(ks_limits.prune_millisecs, ms);
+	mutex_unlock(&ks_lock);
+	return 0;
+}
+
+static unsigned int max_kernel_pages;
+module_param(max_kernel_pages, uint, 0);
+MODULE_PARM_DESC(max_kernel_pages, "most merged pages, 0: no limit (default 0)");
+KS_LIMIT_ATTR(max_kernel_pages, max_kernel_pages, ks_max_kernel_pages_set);
+
+static unsigned int max_page_sharing = INT_MAX;
+module_param(max_page_sharing, uint, 0);
+MODULE_PARM_DESC(max_page_sharing, "most mappings of a merged page, at least 2 (default 2147483647)");
+KS_LIMIT_ATTR(max_page_sharing, max_page_sharing, ks_max_page_sharing_set);
+
+static unsigned int merge_across_nodes = 1;
+module_param(merge_across_nodes, uint, 0);
+MODULE_PARM_DESC(merge_across_nodes, "0: merge within NUMA nodes only (default 1)");
+KS_LIMIT_ATTR(merge_across_nodes, merge_across_nodes, ks_merge_across_nodes_set);
+
+static unsigned int stable_node_chains_prune_millisecs = 2000;
+module_param(stable_node_chains_prune_millisecs, uint, 0);
+MODULE_PARM_DESC(stable_node_chains_prune_millisecs,
+		 "pause between two searches for duplicates with room (default 2000)");
+KS_LIMIT_ATTR(stable_node_chains_prune_millisecs, prune_millisecs, ks_prune_millisecs_set);
+
+static ssize_t stable_node_chains_show(struct device *dev, struct device_attribute *attr,
+				       char *buf)
+{
+	unsigned long chains, dups;
+
+	mutex_lock(&ks_lock);
+	ks_kpages_count_chains(&chains, &dups);
+	mutex_unlock(&ks_lock);
+	return sysfs_emit(buf, "%lu\n", chains);
+}
+static DEVICE_ATTR_RO(stable_node_chains);
+
+static ssize_t stable_node_dups_show(struct device *dev, struct device_attribute *attr,
+				     char *buf)
+{
+	unsigned long chains, dups;
+
+	mutex_lock(&ks_lock);
+	ks_kpages_count_chains(&chains, &dups);
+	mutex_unlock(&ks_lock);
+	return sysfs_emit(buf, "%lu\n", dups);
+}
+static DEVICE_ATTR_RO(stable_node_dups);
+
 static struct attribute *ks_sharing_attrs[] = {
 	&dev_attr_domain_mode.attr,
 	&dev_attr_use_zero_pages.attr,
 	&dev_attr_ksm_zero_pages.attr,
+	&dev_attr_max_kernel_pages.attr,
+	&dev_attr_max_page_sharing.attr,
+	&dev_attr_merge_across_nodes.attr,
+	&dev_attr_stable_node_chains_prune_millisecs.attr,
+	&dev_attr_stable_node_chains.attr,
+	&dev_attr_stable_node_dups.attr,
 	NULL
 };
 
@@ -106,6 +227,16 @@ int ks_sharing_init(void)
 		pr_err("use_zero_pages=%u: 0 or 1\n", use_zero_pages);
 		return -EINVAL;
 	}
+	if (ks_max_page_sharing_set(max_page_sharing)) {
+		pr_err("max_page_sharing=%u: 2 to %d\n", max_page_sharing, INT_MAX);
+		return -EINVAL;
+	}
+	if (ks_merge_across_nodes_set(merge_across_nodes)) {
+		pr_err("merge_across_nodes=%u: 0 or 1\n", merge_across_nodes);
+		return -EINVAL;
+	}
+	ks_max_kernel_pages_set(max_kernel_pages);
+	ks_prune_millisecs_set(stable_node_chains_prune_millisecs);
 	ks_use_zero_pages_set(use_zero_pages);
 	return 0;
 }

@@ -142,6 +142,10 @@ static const char *reset_sharing(void)
 	static const char *const initial[][2] = {
 		{ "domain_mode", "global" },
 		{ "use_zero_pages", "0" },
+		{ "max_kernel_pages", "0" },
+		{ "max_page_sharing", "2147483647" },
+		{ "merge_across_nodes", "1" },
+		{ "stable_node_chains_prune_millisecs", "2000" },
 	};
 
 	for (size_t i = 0; i < sizeof(initial) / sizeof(*initial); i++)
