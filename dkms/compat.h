@@ -8,12 +8,17 @@
 #ifndef KS_COMPAT_H
 #define KS_COMPAT_H
 
+#include <linux/cred.h>
+#include <linux/memcontrol.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/sched/coredump.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/version.h>
+#ifdef KS_HAVE_EXEC_STATE
+#include <linux/sched/exec_state.h>
+#endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #error "ksm.ko needs Linux 6.1 or later"
@@ -61,6 +66,16 @@ static inline void ks_rss_anon_to_file(struct mm_struct *mm)
 #endif
 }
 
+/* One page of @mm's turns from anonymous to the zero page, which is not counted. */
+static inline void ks_rss_anon_to_zero(struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+	percpu_counter_dec(&mm->rss_stat[MM_ANONPAGES]);
+#else
+	atomic_long_dec(&mm->rss_stat.count[MM_ANONPAGES]);
+#endif
+}
+
 /*
  * migrate_vma_setup() splits a large folio that page table entries map one by
  * one: since 6.19. Before that it leaves it alone, and nothing else that is
@@ -81,6 +96,71 @@ static inline bool ks_mm_wants_merging(struct mm_struct *mm)
 	return test_bit(MMF_VM_MERGEABLE, &mm->flags);
 #endif
 }
+
+/*
+ * Whose memory is it? mm->owner and the memory cgroup are there with
+ * CONFIG_MEMCG only. Dumpability moved from the address space to the task in 7.x.
+ */
+#ifdef CONFIG_MEMCG
+#define KS_HAVE_MEMCG		true
+
+#ifdef KS_HAVE_EXEC_STATE
+static inline bool ks_task_is_dumpable(struct task_struct *task, struct mm_struct *mm)
+{
+	struct task_exec_state *state = rcu_dereference(task->exec_state);
+
+	return state && READ_ONCE(state->dumpable) == TASK_DUMPABLE_OWNER;
+}
+#else
+static inline bool ks_task_is_dumpable(struct task_struct *task, struct mm_struct *mm)
+{
+	return get_dumpable(mm) == SUID_DUMP_USER;
+}
+#endif
+
+/*
+ * The user who may read all of @mm, as ptrace has it. False where none may: the
+ * program was set-user-ID, or changed its credentials.
+ */
+static inline bool ks_mm_readable_by(struct mm_struct *mm, kuid_t *uid)
+{
+	struct task_struct *owner;
+	bool readable = false;
+
+	rcu_read_lock();
+	owner = rcu_dereference(mm->owner);
+	if (owner && ks_task_is_dumpable(owner, mm)) {
+		*uid = __task_cred(owner)->euid;
+		readable = true;
+	}
+	rcu_read_unlock();
+	return readable;
+}
+
+/* A number for the memory cgroup of @mm, which no other has or ever gets. */
+static inline u64 ks_mm_memcg_serial(struct mm_struct *mm)
+{
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mm);
+	u64 serial;
+
+	if (!memcg)
+		return 0;
+	serial = memcg->css.serial_nr;
+	mem_cgroup_put(memcg);
+	return serial;
+}
+#else
+#define KS_HAVE_MEMCG		false
+static inline bool ks_mm_readable_by(struct mm_struct *mm, kuid_t *uid)
+{
+	return false;
+}
+
+static inline u64 ks_mm_memcg_serial(struct mm_struct *mm)
+{
+	return 0;
+}
+#endif
 
 /* VMA flags that some kernels or architectures do not have. */
 #ifdef VM_SHADOW_STACK

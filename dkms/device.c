@@ -8,6 +8,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/capability.h>
 #include <linux/compat.h>
+#include <linux/cred.h>
 #include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/ksm_dev.h>
@@ -107,7 +108,7 @@ static int ks_area_register_own(struct ks_area *area, u64 addr, u32 npages)
 		return -EINVAL;
 	if (!current->mm)
 		return -EINVAL;
-	return ks_region_add(current->mm, area, addr, (u64)npages << PAGE_SHIFT);
+	return ks_region_add(current->mm, area, false, addr, (u64)npages << PAGE_SHIFT);
 }
 
 static int ks_area_register_nov08(struct ks_area *area, void __user *argp)
@@ -143,7 +144,7 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 {
 	struct ksm_task_region region;
 	struct mm_struct *mm;
-	bool whole;
+	bool whole, detached;
 	u32 size;
 	int err;
 
@@ -165,18 +166,51 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 		return -EINVAL;
 	if (cmd == KSM_REGISTER_TASK && !whole && !region.length)
 		return -EINVAL;
-	if (region.flags & KSM_TASK_DETACHED)
-		area = NULL;
+	detached = region.flags & KSM_TASK_DETACHED;
 
 	mm = ks_task_mem_get(region.mem_fd);
 	if (IS_ERR(mm))
 		return PTR_ERR(mm);
 	if (cmd == KSM_REGISTER_TASK)
-		err = ks_region_add(mm, area, region.addr, region.length);
+		err = ks_region_add(mm, area, detached, region.addr, region.length);
 	else
-		err = ks_region_remove(mm, area, region.addr, whole);
+		err = ks_region_remove(mm, detached ? NULL : area, region.addr, whole);
 	mmput(mm);
 	return err;
+}
+
+static int ks_area_domain(struct ks_area *area, void __user *argp)
+{
+	struct ks_given given = {};
+	struct ks_domain *domain = &given.domain;
+	struct ksm_domain arg;
+	u32 size;
+	int err;
+
+	if (get_user(size, (u32 __user *)argp))
+		return -EFAULT;
+	if (size < KSM_DOMAIN_SIZE_VER0)
+		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
+	err = copy_struct_from_user(&arg, sizeof(arg), argp, size);
+	if (err)
+		return err;
+	if (arg.flags & ~(KSM_DOMAIN_SYSTEM | KSM_DOMAIN_ZERO_PAGES) || arg.reserved)
+		return -EINVAL;
+
+	if (arg.flags & KSM_DOMAIN_SYSTEM) {
+		if (!capable(CAP_SYS_ADMIN))
+			return -EPERM;
+		domain->kind = arg.domain ? KS_DOMAIN_SYSTEM : KS_DOMAIN_COMMON;
+		domain->number = arg.domain;
+	} else if (arg.domain) {
+		domain->kind = KS_DOMAIN_PRIVATE;
+		domain->owner = __kuid_val(current_euid());
+		domain->number = arg.domain;
+	}
+	given.zero_pages = arg.flags & KSM_DOMAIN_ZERO_PAGES;
+	return ks_area_set_given(area, &given);
 }
 
 static long ks_area_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -194,6 +228,8 @@ static long ks_area_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case KSM_REGISTER_TASK:
 	case KSM_REMOVE_TASK:
 		return ks_area_task(area, cmd, argp);
+	case KSM_SET_DOMAIN:
+		return ks_area_domain(area, argp);
 	default:
 		return -ENOTTY;
 	}

@@ -57,11 +57,57 @@ struct ks_mm {
 	struct hlist_node hash;
 	struct list_head regions;	/* by address, disjoint */
 	bool adopted;			/* its VM_MERGEABLE memory too */
+	u64 id;				/* never that of another, also later */
 	struct xarray sums;		/* see sums.c */
+	struct xarray zeros;		/* see zero.c */
+};
+
+/* What a domain belongs to. */
+enum ks_domain_kind {
+	KS_DOMAIN_NOT_GIVEN,	/* see domain_mode */
+	KS_DOMAIN_COMMON,
+	KS_DOMAIN_SYSTEM,	/* a number of the administrator's */
+	KS_DOMAIN_PRIVATE,	/* a number of one user's */
+	KS_DOMAIN_USER,
+	KS_DOMAIN_CGROUP,
+	KS_DOMAIN_PROCESS,
+};
+
+/* Hashed as it is: without padding. */
+struct ks_domain {
+	u32 kind;
+	u32 owner;		/* a user, in the initial user namespace */
+	u64 number;
+};
+
+enum ks_domain_mode {
+	KS_DOMAIN_MODE_GLOBAL,
+	KS_DOMAIN_MODE_USER,
+	KS_DOMAIN_MODE_CGROUP,
+	KS_DOMAIN_MODE_PROCESS,
+};
+
+/* What an area asked for. */
+struct ks_given {
+	struct ks_domain domain;
+	bool zero_pages;	/* in whichever domain */
+};
+
+/**
+ * struct ks_scope - what the pages of a batch may merge with
+ * @domain: pages of this domain
+ * @seed:   of their hashes
+ * @zero_pages: and with the kernel's zero page
+ */
+struct ks_scope {
+	struct ks_domain domain;
+	u64 seed;
+	bool zero_pages;
 };
 
 struct ks_area {
 	struct list_head regions;
+	struct ks_given given;
 };
 
 struct ks_region {
@@ -69,6 +115,7 @@ struct ks_region {
 	unsigned long end;		/* exclusive */
 	struct ks_mm *km;
 	struct ks_area *area;		/* NULL: detached */
+	struct ks_given given;
 	struct list_head in_mm;
 	struct list_head in_area;	/* empty when detached */
 	struct ks_user *user;
@@ -77,7 +124,10 @@ struct ks_region {
 struct ks_kpage {
 	struct page *page;
 	u64 hash;
+	struct ks_domain domain;
 	struct rhash_head node;
+	struct list_head dups;		/* others of the same content */
+	bool shelved;			/* one of these is in the table */
 	union {
 		struct list_head link;
 		struct rcu_head rcu;
@@ -98,9 +148,13 @@ enum ks_action {
  * @nr:     slots with a page
  * @huge:   they are mapped by one huge page
  * @passed_over: eligible pages that the walk could not take
+ * @scope:  what they may merge with
  * @page:   pages, referenced until hashed; NULL where there is none
  * @off_lru: the page is on no LRU list
  * @hash:   content hash
+ * @nid:    what ks_page_node() said
+ * @empty:  to become the kernel's zero page
+ * @zeros:  where that is noted, when any is
  * @action: what to do
  * @src:    migrate_vma arrays
  * @dst:    always zero: frozen pages never move
@@ -112,9 +166,13 @@ struct ks_batch {
 	unsigned int nr;
 	bool huge;
 	unsigned int passed_over;
+	struct ks_scope scope;
 	struct page *page[KS_BATCH];
 	bool off_lru[KS_BATCH];
 	u64 hash[KS_BATCH];
+	int nid[KS_BATCH];
+	bool empty[KS_BATCH];
+	struct ks_zeros *zeros;
 	u8 action[KS_BATCH];
 	unsigned long src[KS_BATCH];
 	unsigned long dst[KS_BATCH];
@@ -150,9 +208,11 @@ int ks_device_register(void);
 void ks_device_unregister(void);
 
 /* region.c */
-int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 length);
+int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
+		  u64 addr, u64 length);
 int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all);
 void ks_area_clear(struct ks_area *area);
+int ks_area_set_given(struct ks_area *area, const struct ks_given *given);
 struct ks_mm *ks_mm_find(struct mm_struct *mm);
 struct ks_mm *ks_mm_adopt(struct mm_struct *mm);
 void ks_mm_disown_all(void);
@@ -160,7 +220,30 @@ void ks_mm_prune_dead(void);
 void ks_mm_free(struct ks_mm *km);
 void ks_mm_free_all(void);
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
-				       unsigned long *end);
+				       unsigned long *end,
+				       const struct ks_given **given);
+
+/* domain.c */
+enum ks_domain_mode ks_domain_mode_get(void);
+int ks_domain_mode_set(enum ks_domain_mode mode);
+void ks_scope_of(struct ks_mm *km, const struct ks_given *given, struct ks_scope *scope);
+bool ks_use_zero_pages_get(void);
+void ks_use_zero_pages_set(bool use);
+bool ks_domain_equal(const struct ks_domain *a, const struct ks_domain *b);
+
+/* zero.c */
+bool ks_page_is_empty(struct page *page);
+bool ks_zero_page_at(struct mm_struct *mm, unsigned long addr);
+struct ks_zeros *ks_zeros_get(struct ks_mm *km, unsigned long addr);
+void ks_zeros_note(struct ks_zeros *z, unsigned int slot);
+void ks_zeros_revisit(struct ks_mm *km, unsigned long start, unsigned long end);
+void ks_zeros_sweep(struct ks_mm *km);
+void ks_zeros_free(struct ks_mm *km);
+unsigned int ks_zeros_find(struct mm_struct *mm, unsigned long *index,
+			   unsigned long *found);
+void ks_zeros_unmerged(struct mm_struct *mm, unsigned long index);
+unsigned long ks_zeros_count(void);
+unsigned long ks_zeros_bytes(void);
 
 /* task_mem.c */
 int ks_task_mem_learn(void);
@@ -192,15 +275,38 @@ void ks_candidates_end_pass(void);
 unsigned long ks_candidates_bytes(void);
 
 /* kpage.c */
+/**
+ * struct ks_limits - how much is shared, protected by ks_lock
+ * @max_kernel_pages:   most merged pages, 0: no limit
+ * @max_page_sharing:   most mappings of one, at least 2
+ * @merge_across_nodes: else pages of one NUMA node only
+ * @prune_millisecs:    pause between two searches for merged pages with room
+ */
+struct ks_limits {
+	unsigned int max_kernel_pages;
+	unsigned int max_page_sharing;
+	bool merge_across_nodes;
+	unsigned int prune_millisecs;
+};
+
+extern struct ks_limits ks_limits;
+extern u64 ks_seed;
 int ks_kpages_init(void);
 void ks_kpages_exit(void);
-int ks_kpages_reserve(unsigned int nr);
+int ks_kpages_reserve(unsigned int nr, int nid);
+bool ks_kpages_allowed(void);
 void ks_kpages_unreserve(void);
-u64 ks_page_hash(struct page *page);
-struct ks_kpage *ks_kpage_find(u64 hash);
-bool ks_kpage_has_room(const struct ks_kpage *kp);
-struct ks_kpage *ks_kpage_create(u64 hash, struct page *content);
+u64 ks_page_hash(struct page *page, const struct ks_scope *scope);
+struct ks_kpage *ks_kpage_find(u64 hash, const struct ks_scope *scope);
+unsigned int ks_kpage_room(const struct ks_kpage *kp);
+struct ks_kpage *ks_kpage_create(u64 hash, const struct ks_scope *scope,
+				 struct page *content);
+struct ks_kpage *ks_kpage_successor(struct ks_kpage *full);
 void ks_kpages_reap(void);
+void ks_kpages_prune(void);
+void ks_kpages_count_chains(unsigned long *chains, unsigned long *dups);
+int ks_page_node(struct page *page);
+bool ks_kpages_in_use(void);
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing);
 unsigned long ks_kpages_bytes(void);
 
@@ -250,5 +356,9 @@ void ks_adopting_set(bool adopt);
 
 /* sysfs.c */
 extern const struct attribute_group *ks_sysfs_groups[];
+
+/* sharing.c */
+extern const struct attribute_group ks_sharing_group;
+int ks_sharing_init(void);
 
 #endif /* KS_ENGINE_H */

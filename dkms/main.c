@@ -8,7 +8,9 @@
  *
  *   device.c      /dev/ksm, what users ask for
  *   sysfs.c       what administrators set and read
+ *   sharing.c     of which, what may be shared and how often
  *   region.c      which memory may be merged
+ *   domain.c      with what
  *   task_mem.c    other tasks' memory, by /proc/PID/mem
  *   processes.c   the memory of all processes
  *   thread.c      when to scan
@@ -18,6 +20,7 @@
  *   candidates.c  did another have the same content?
  *   kpage.c       merged pages
  *   merge.c       freeze, compare, replace
+ *   zero.c        empty pages
  *   unmerge.c     the way back
  *   compat.h      what differs between kernels
  *
@@ -72,6 +75,9 @@ static int __init ks_init(void)
 	if (ks_task_mem_learn())
 		pr_warn("no /proc/self/mem at load: other tasks' memory cannot be registered\n");
 
+	err = ks_sharing_init();
+	if (err)
+		return err;
 	err = ks_kpages_init();
 	if (err)
 		return err;

@@ -32,7 +32,7 @@
 struct ks_replacement {
 	struct vm_area_struct *vma;
 	struct page *old;
-	struct page *new;
+	struct page *new;		/* NULL: the kernel's zero page */
 };
 
 static bool ks_replace_pte(pte_t *ptep, unsigned long addr, void *arg)
@@ -46,15 +46,22 @@ static bool ks_replace_pte(pte_t *ptep, unsigned long addr, void *arg)
 	if (!ks_pte_is_migration_of(old, r->old))
 		return false;
 
-	new = pte_wrprotect(mk_pte(r->new, r->vma->vm_page_prot));
-	new = pte_mkold(pte_mkclean(new));
+	if (r->new)
+		new = mk_pte(r->new, r->vma->vm_page_prot);
+	else
+		new = pte_mkspecial(mk_pte(ZERO_PAGE(addr), r->vma->vm_page_prot));
+	new = pte_mkold(pte_mkclean(pte_wrprotect(new)));
 	/* Who tracks writes must still learn of those before the merge. */
 	if (pte_swp_soft_dirty(old))
 		new = pte_mksoft_dirty(new);
 
-	get_page(r->new);
-	atomic_inc(&r->new->_mapcount);
-	ks_rss_anon_to_file(mm);
+	if (r->new) {
+		get_page(r->new);
+		atomic_inc(&r->new->_mapcount);
+		ks_rss_anon_to_file(mm);
+	} else {
+		ks_rss_anon_to_zero(mm);
+	}
 	set_pte_at(mm, addr, ptep, new);
 	return true;
 }
@@ -71,18 +78,48 @@ static bool ks_pages_equal(struct page *a, struct page *b)
 }
 
 static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
-			    struct page *page, u64 hash)
+			    struct page *page, u64 hash, const struct ks_scope *scope)
 {
 	struct ks_replacement r = { .vma = vma, .old = page };
-	struct ks_kpage *kp = ks_kpage_find(hash);
+	struct ks_kpage *kp = ks_kpage_find(hash, scope);
 
-	/* Under its hash the table must find what the kpage is a copy of. */
-	if (!kp && ks_page_hash(page) == hash)
-		kp = ks_kpage_create(hash, page);
-	if (!kp || !ks_kpage_has_room(kp) || !ks_pages_equal(kp->page, page))
+	if (!kp) {
+		/* Under its hash the table must find what the kpage is a copy of. */
+		if (ks_page_hash(page, scope) == hash)
+			kp = ks_kpage_create(hash, scope, page);
+	} else if (!ks_kpage_room(kp)) {
+		if (ks_page_node(kp->page) != ks_page_node(page) ||
+		    !ks_pages_equal(kp->page, page))
+			return false;
+		kp = ks_kpage_successor(kp) ?: ks_kpage_create(hash, scope, page);
+	}
+	if (!kp || ks_page_node(kp->page) != ks_page_node(page) ||
+	    !ks_pages_equal(kp->page, page))
 		return false;
 	r.new = kp->page;
 	return ks_walk_pte(vma->vm_mm, addr, ks_replace_pte, &r);
+}
+
+/*
+ * One that is not empty any more is left alone: next time it is another page.
+ * Of a huge page split by the freeze core mm may have made it the zero page
+ * itself, since 6.12; then there is no @page.
+ */
+static bool ks_merge_empty(struct vm_area_struct *vma, struct ks_batch *b,
+			   unsigned int slot, struct page *page)
+{
+	struct ks_replacement r = { .vma = vma, .old = page };
+	unsigned long addr = ks_slot_addr(b, slot);
+
+	if (!b->zeros)
+		return false;
+	if (!page && !ks_zero_page_at(vma->vm_mm, addr))
+		return false;
+	if (page && !(ks_page_is_empty(page) &&
+		      ks_walk_pte(vma->vm_mm, addr, ks_replace_pte, &r)))
+		return false;
+	ks_zeros_note(b->zeros, slot);
+	return true;
 }
 
 static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
@@ -96,13 +133,24 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 		.end = ks_slot_addr(b, last),
 		.flags = MIGRATE_VMA_SELECT_SYSTEM,
 	};
-	unsigned int slot, new = 0, merged = 0;
+	unsigned int slot, new = 0, tight = 0, merged = 0;
 
-	for (slot = first; slot < last; slot++)
-		if (!ks_kpage_find(b->hash[slot]))
+	for (slot = first; slot < last; slot++) {
+		struct ks_kpage *kp = ks_kpage_find(b->hash[slot], &b->scope);
+		unsigned int room = kp ? ks_kpage_room(kp) : 0;
+
+		if (b->empty[slot])
+			continue;
+		if (!room)
 			new++;
-	/* With less than that some of the pages wait for the next pass. */
-	ks_kpages_reserve(new);
+		else if (room < last - first)
+			tight++;
+	}
+	/*
+	 * One with a little room fills up with two pages of the run at the
+	 * earliest. With less than that some pages wait for the next pass.
+	 */
+	ks_kpages_reserve(new + (tight + 1) / 2, b->nid[first]);
 
 	if (migrate_vma_setup(&migrate))
 		return 0;
@@ -110,9 +158,13 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 		unsigned long src = b->src[slot - first];
 		struct page *page = migrate_pfn_to_page(src);
 
-		if (page && (src & MIGRATE_PFN_MIGRATE) &&
-		    ks_merge_frozen(vma, ks_slot_addr(b, slot), page, b->hash[slot]))
-			merged++;
+		if (!(src & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (b->empty[slot])
+			merged += ks_merge_empty(vma, b, slot, page);
+		else if (page)
+			merged += ks_merge_frozen(vma, ks_slot_addr(b, slot), page,
+						  b->hash[slot], &b->scope);
 	}
 	migrate_vma_pages(&migrate);
 	migrate_vma_finalize(&migrate);
@@ -138,7 +190,7 @@ unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
 		if (b->action[slot] != KS_MERGE)
 			continue;
 		while (end < b->last && b->action[end] == KS_MERGE &&
-		       end - slot < limit - merged)
+		       b->nid[end] == b->nid[slot] && end - slot < limit - merged)
 			end++;
 		merged += ks_merge_run(vma, b, slot, end);
 	}

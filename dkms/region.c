@@ -72,6 +72,7 @@ struct ks_mm *ks_mm_find(struct mm_struct *mm)
 
 static struct ks_mm *ks_mm_get(struct mm_struct *mm)
 {
+	static u64 last_id;
 	struct ks_mm *km = ks_mm_find(mm);
 
 	if (km)
@@ -82,8 +83,10 @@ static struct ks_mm *ks_mm_get(struct mm_struct *mm)
 		return NULL;
 	mmgrab(mm);
 	km->mm = mm;
+	km->id = ++last_id;
 	INIT_LIST_HEAD(&km->regions);
 	xa_init(&km->sums);
+	xa_init(&km->zeros);
 	hash_add(ks_mm_hash, &km->hash, (unsigned long)mm);
 	list_add_tail(&km->link, &ks_mms);
 	return km;
@@ -114,6 +117,7 @@ void ks_mm_free(struct ks_mm *km)
 	hash_del(&km->hash);
 	list_del(&km->link);
 	ks_sums_free(km);
+	ks_zeros_free(km);
 	mmdrop(km->mm);
 	kfree(km);
 }
@@ -175,7 +179,8 @@ void ks_mm_disown_all(void)
 /**
  * ks_region_add - let a range of an address space be merged
  * @mm:     the address space; the caller holds mm_users or mm_count
- * @area:   the area that it belongs to, NULL for a detached region
+ * @area:   the area that it belongs to
+ * @detached: it gets the area's domain, but does not end with it
  * @addr:   start in bytes
  * @length: length in bytes; 0 with @addr 0 stands for the whole address space
  *
@@ -184,7 +189,8 @@ void ks_mm_disown_all(void)
  * space; -EEXIST where it overlaps another region; -ENOSPC when the user has
  * too many; -ESRCH when the address space has ended; -ENOMEM
  */
-int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 length)
+int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
+		  u64 addr, u64 length)
 {
 	struct list_head *before;
 	struct ks_region *r, *new;
@@ -237,10 +243,11 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 leng
 	new->start = addr;
 	new->end = addr + length;
 	new->km = km;
-	new->area = area;
+	new->area = detached ? NULL : area;
+	new->given = area->given;
 	new->user = user;
 	list_add_tail(&new->in_mm, before);
-	if (area)
+	if (new->area)
 		list_add_tail(&new->in_area, &area->regions);
 	else
 		INIT_LIST_HEAD(&new->in_area);
@@ -308,6 +315,27 @@ void ks_area_clear(struct ks_area *area)
 	mutex_unlock(&ks_lock);
 }
 
+/**
+ * ks_area_set_given - put an area's regions in a domain
+ * @area:  the area
+ * @given: the domain, or KS_DOMAIN_NOT_GIVEN, and what else it asked for
+ *
+ * Context: process context, takes ks_lock.
+ * Return: 0, or -EBUSY: it has regions
+ */
+int ks_area_set_given(struct ks_area *area, const struct ks_given *given)
+{
+	int err = -EBUSY;
+
+	mutex_lock(&ks_lock);
+	if (list_empty(&area->regions)) {
+		area->given = *given;
+		err = 0;
+	}
+	mutex_unlock(&ks_lock);
+	return err;
+}
+
 /*
  * Private anonymous memory only. Left alone is what a driver or userfaultfd
  * watches, and what means more than its bytes (shadow stacks, memory tags).
@@ -322,11 +350,42 @@ static bool ks_vma_may_merge(struct vm_area_struct *vma)
 	       !userfaultfd_armed(vma);
 }
 
+/*
+ * The next memory of @vma from *@start on that is registered or adopted. Where
+ * it is both the region counts, for it may have been given a domain.
+ */
+static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
+			unsigned long *start, unsigned long *end,
+			const struct ks_given **given)
+{
+	bool adopted = km->adopted && (vma->vm_flags & VM_MERGEABLE);
+	struct ks_region *r;
+
+	*given = NULL;
+	*end = vma->vm_end;
+	list_for_each_entry(r, &km->regions, in_mm) {
+		if (r->end <= *start)
+			continue;
+		if (r->start >= vma->vm_end)
+			break;
+		if (adopted && r->start > *start) {
+			*end = r->start;
+			return true;
+		}
+		*start = max(*start, r->start);
+		*end = min(vma->vm_end, r->end);
+		*given = &r->given;
+		return true;
+	}
+	return adopted;
+}
+
 /**
  * ks_mm_next_span - find the next memory to scan
  * @km:    the address space
  * @start: in: where to look from; out: where the span starts
  * @end:   out: where it ends
+ * @given: out: what its area asked for, NULL outside of regions
  *
  * Looks at a bounded number of mappings, so that an address space full of
  * others cannot hold the scan up: @start then says where to go on, and @end is
@@ -337,30 +396,17 @@ static bool ks_vma_may_merge(struct vm_area_struct *vma)
  * *@start, and NULL with *@start at mm->task_size where there is none at all
  */
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
-				       unsigned long *end)
+				       unsigned long *end,
+				       const struct ks_given **given)
 {
 	struct vm_area_struct *vma;
 	unsigned int looks = 1024;
 
 	for (vma = find_vma(km->mm, *start); vma; vma = find_vma(km->mm, *start)) {
-		struct ks_region *r;
-
 		*start = max(*start, vma->vm_start);
-		if (ks_vma_may_merge(vma)) {
-			if (km->adopted && (vma->vm_flags & VM_MERGEABLE)) {
-				*end = vma->vm_end;
-				return vma;
-			}
-			list_for_each_entry(r, &km->regions, in_mm) {
-				if (r->end <= *start)
-					continue;
-				if (r->start >= vma->vm_end)
-					break;
-				*start = max(*start, r->start);
-				*end = min(vma->vm_end, r->end);
-				return vma;
-			}
-		}
+		if (ks_vma_may_merge(vma) &&
+		    ks_vma_span(km, vma, start, end, given))
+			return vma;
 		*start = vma->vm_end;
 		*end = *start;
 		if (!--looks)

@@ -101,6 +101,7 @@ static void ks_end_pass(void)
 	ks_cursor.pass_done = false;
 	ks_candidates_end_pass();
 	ks_kpages_reap();
+	ks_kpages_prune();
 	ks_kpages_unreserve();
 	ks_counters.full_scans++;
 	ks_counters.pages_unshared = ks_this_pass.pages_unshared;
@@ -130,14 +131,17 @@ void ks_scan_tidy(void)
 	mutex_unlock(&ks_lock);
 }
 
-static enum ks_action ks_decide(struct page *page, u64 hash, u32 *sum)
+static enum ks_action ks_decide(struct page *page, const struct ks_scope *scope,
+				u64 hash, bool empty, u32 *sum)
 {
 	u32 now = (u32)hash ?: 1;
 	bool stable = *sum == now;
+	struct ks_kpage *kp = ks_kpage_find(hash, scope);
+	bool mergeable = empty || (kp && ks_kpage_room(kp));
 	bool known;
 
 	/* Also of a volatile page: its content may be one that stays elsewhere. */
-	known = ks_kpage_find(hash) || ks_candidate_seen(hash, page);
+	known = mergeable || ks_candidate_seen(hash, page);
 	*sum = now;
 	if (!stable) {
 		ks_this_pass.pages_volatile++;
@@ -145,6 +149,10 @@ static enum ks_action ks_decide(struct page *page, u64 hash, u32 *sum)
 	}
 	if (!known) {
 		ks_this_pass.pages_unshared++;
+		return KS_LEAVE;
+	}
+	if (!mergeable && !ks_kpages_allowed()) {
+		ks_counters.pages_skipped++;
 		return KS_LEAVE;
 	}
 	return KS_MERGE;
@@ -184,8 +192,11 @@ static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 		if (!page)
 			continue;
 		if (sums) {
-			b->hash[slot] = ks_page_hash(page);
-			b->action[slot] = ks_decide(page, b->hash[slot], &sums[slot]);
+			b->hash[slot] = ks_page_hash(page, &b->scope);
+			b->nid[slot] = ks_page_node(page);
+			b->empty[slot] = b->scope.zero_pages && ks_page_is_empty(page);
+			b->action[slot] = ks_decide(page, &b->scope, b->hash[slot],
+						    b->empty[slot], &sums[slot]);
 		}
 		put_page(page);
 		b->page[slot] = NULL;
@@ -197,6 +208,7 @@ static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 }
 
 static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
+				  const struct ks_given *given,
 				  unsigned long start, unsigned long end,
 				  unsigned int *pages, unsigned int *merges)
 {
@@ -206,9 +218,11 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 
 	next = ks_walk_collect(km->mm, start, end, min(*pages, KS_BATCH), b);
 	ks_counters.pages_skipped += b->passed_over;
+	ks_zeros_revisit(km, start, next);
 	if (!b->nr)
 		return next;
 
+	ks_scope_of(km, given, &b->scope);
 	worth = ks_judge(km, b);
 	ks_counters.pages_scanned += b->nr;
 	if (b->nr > *pages) {
@@ -225,6 +239,7 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 		return next;
 	}
 	ks_limit_drains(b);
+	b->zeros = b->scope.zero_pages ? ks_zeros_get(km, b->addr) : NULL;
 	merged = ks_merge_batch(vma, b, *merges);
 	ks_counters.pages_skipped += worth - merged;
 	*merges -= merged;
@@ -233,6 +248,7 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 
 static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 {
+	const struct ks_given *given;
 	struct vm_area_struct *vma;
 	unsigned long start, end;
 	struct ks_mm *km;
@@ -266,9 +282,9 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 	ks_cursor.busy = 0;
 
 	start = ks_cursor.addr;
-	vma = ks_mm_next_span(km, &start, &end);
+	vma = ks_mm_next_span(km, &start, &end, &given);
 	if (vma)
-		start = ks_scan_span(km, vma, start, end, pages, merges);
+		start = ks_scan_span(km, vma, given, start, end, pages, merges);
 	ks_cursor.addr = start;
 	mmap_read_unlock(km->mm);
 	/* Not mmput(): the last user's whole memory would be freed right here. */
@@ -276,6 +292,7 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 
 	if (start >= km->mm->task_size) {
 		ks_sums_sweep(km);
+		ks_zeros_sweep(km);
 		ks_cursor_next_mm();
 	}
 	return KS_STEP_DONE;

@@ -16,7 +16,8 @@
 static unsigned long ks_metadata_bytes(void)
 {
 	lockdep_assert_held(&ks_lock);
-	return ks_sums_bytes() + ks_candidates_bytes() + ks_kpages_bytes();
+	return ks_sums_bytes() + ks_candidates_bytes() + ks_kpages_bytes() +
+	       ks_zeros_bytes();
 }
 
 static ssize_t run_show(struct device *dev, struct device_attribute *attr, char *buf)
@@ -154,7 +155,7 @@ static ssize_t general_profit_show(struct device *dev, struct device_attribute *
 
 	mutex_lock(&ks_lock);
 	ks_kpages_count(&shared, &sharing);
-	profit = sharing * PAGE_SIZE - ks_metadata_bytes();
+	profit = (sharing + ks_zeros_count()) * PAGE_SIZE - ks_metadata_bytes();
 	mutex_unlock(&ks_lock);
 	return sysfs_emit(buf, "%ld\n", profit);
 }
@@ -196,5 +197,6 @@ static const struct attribute_group ks_attr_group = {
 
 const struct attribute_group *ks_sysfs_groups[] = {
 	&ks_attr_group,
+	&ks_sharing_group,
 	NULL
 };

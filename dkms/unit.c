@@ -16,3 +16,6 @@
 #include "scan.c"
 #include "thread.c"
 #include "sysfs.c"
+#include "domain.c"
+#include "sharing.c"
+#include "zero.c"

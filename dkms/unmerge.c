@@ -71,6 +71,35 @@ static int ks_unmerge_mm(struct mm_struct *mm, unsigned long *found, unsigned lo
 	return err;
 }
 
+/* The zero pages that were merged: only they are noted. */
+static int ks_unmerge_zeros(struct mm_struct *mm, unsigned long *found,
+			    unsigned long *total)
+{
+	unsigned long index = 0;
+	unsigned int i, nr;
+	int err = 0;
+
+	while (!err && (nr = ks_zeros_find(mm, &index, found))) {
+		if (signal_pending(current) || mmap_read_lock_killable(mm))
+			return -EINTR;
+		for (i = 0; i < nr && !err; i++) {
+			struct vm_area_struct *vma = find_vma(mm, found[i]);
+
+			if (!vma || vma->vm_start > found[i] ||
+			    !ks_vma_may_hold_merged(vma) ||
+			    !ks_zero_page_at(mm, found[i]))
+				continue;
+			err = ks_unmerge_found(vma, &found[i], 1);
+		}
+		mmap_read_unlock(mm);
+		if (!err)
+			ks_zeros_unmerged(mm, index);
+		*total += nr;
+		cond_resched();
+	}
+	return err;
+}
+
 /**
  * ks_unmerge_everything - unmerge all memory of all processes
  *
@@ -101,6 +130,8 @@ int ks_unmerge_everything(void)
 		for (i = 0; i < nr; i++) {
 			if (!err && mmget_not_zero(mms[i])) {
 				err = ks_unmerge_mm(mms[i], found, &total);
+				if (!err)
+					err = ks_unmerge_zeros(mms[i], found, &total);
 				mmput(mms[i]);
 			}
 			mmdrop(mms[i]);

@@ -26,7 +26,7 @@ class Tunable:
     kind: "int", "bool" (stored as 0 or 1) or "choice" (stored as one of choices).
     minimum, maximum: inclusive limits, None for a choice; limits() has the engine's own.
     unit: what a number counts, "" for none.
-    default: the value after boot or load.
+    default: the value after boot or load; default_of() has the engine's own.
     engines: the engines that can have the attribute.
     """
 
@@ -39,10 +39,15 @@ class Tunable:
     maximum: int | None = None
     choices: tuple[str, ...] = ()
     engines: tuple[EngineName, ...] = ENGINES
-    # mm/ksm.c and ksm.ko differ in the lower limit only.
+    # mm/ksm.c and ksm.ko differ in the lower limit and a default only.
     minimums: dict[EngineName, int] = field(default_factory=dict)
+    defaults: dict[EngineName, Value] = field(default_factory=dict)
     # A change needs an engine that shares nothing, so everything is unmerged for it.
     needs_unmerge: bool = False
+
+    def default_of(self, engine: EngineName) -> Value:
+        """The value after boot or load of this engine."""
+        return self.defaults.get(engine, self.default)
 
     def limits(self, engine: EngineName) -> tuple[int, int]:
         """Inclusive limits of a number on this engine; TypeError for a choice."""
@@ -69,6 +74,8 @@ def _number(
     unit: str,
     doc: str,
     minimums: dict[EngineName, int] | None = None,
+    defaults: dict[EngineName, Value] | None = None,
+    engines: tuple[EngineName, ...] = ENGINES,
     needs_unmerge: bool = False,
 ) -> Tunable:
     return Tunable(
@@ -80,6 +87,8 @@ def _number(
         minimum,
         maximum,
         minimums=minimums or {},
+        defaults=defaults or {},
+        engines=engines,
         needs_unmerge=needs_unmerge,
     )
 
@@ -123,6 +132,16 @@ _ALL = (
         "take in all memory that any process marked with madvise(MADV_MERGEABLE)",
         engines=("module",),
     ),
+    Tunable(
+        "domain_mode",
+        "choice",
+        "global",
+        "what merges with what when no area said: all memory, or a user's, a memory cgroup's or"
+        " a process's only; a change unmerges everything first",
+        choices=("global", "user", "cgroup", "process"),
+        engines=("module",),
+        needs_unmerge=True,
+    ),
     _flag(
         "merge_across_nodes",
         1,
@@ -136,7 +155,18 @@ _ALL = (
         256,
         "mappings",
         "most mappings of one merged page; a change unmerges everything first",
+        # The module needs no limit: it has no list of a page's mappings to walk.
+        defaults={"module": INT_MAX},
         needs_unmerge=True,
+    ),
+    _number(
+        "max_kernel_pages",
+        0,
+        UINT_MAX,
+        0,
+        "pages",
+        "most merged pages, 0: no limit; pages still merge into those there are",
+        engines=("module",),
     ),
     _flag("use_zero_pages", 0, "merge empty pages with the kernel's zero page"),
     _flag("smart_scan", 1, "skip pages that often failed to merge"),

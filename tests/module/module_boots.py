@@ -22,7 +22,8 @@ CACHE = Path(os.environ.get("KSM_CACHE") or REPOSITORY / ".cache").resolve() / "
 CASE = re.compile(r"^CASE\((\w+), (\w+), \d+\)", re.MULTILINE)
 RESULT = re.compile(r"^(ok|not ok) (\w+\.\w+)(?:: (.*)| # (.*))?$", re.MULTILINE)
 # Races need a second CPU; the emulator is more reliable with one.
-BOOTS = {"one-cpu": 1, "two-cpus": 2}
+BOOTS = {"one-cpu": {"smp": 1}, "two-cpus": {"smp": 2}, "two-nodes": {"smp": 1, "append": "numa=fake=2"}}
+BOOT_OF_GROUP = {"race": "two-cpus", "nodes": "two-nodes"}
 RUN_TIMEOUT = 1200.0
 # A case that brings the VM down costs a boot; more than these are not worth the time.
 CRASHES_MAX = 4
@@ -37,7 +38,7 @@ def all_cases() -> list[str]:
 
 
 def boot_of(case: str) -> str:
-    return "two-cpus" if case.startswith("race.") else "one-cpu"
+    return BOOT_OF_GROUP.get(case.split(".")[0], "one-cpu")
 
 
 @dataclass
@@ -84,7 +85,7 @@ class Boots:
         }
         crashes = 0
         while cases:
-            vm = ksmvm.ModuleVM(kernel, smp=BOOTS[kind])
+            vm = ksmvm.ModuleVM(kernel, **BOOTS[kind])
             result = vm.run(
                 ["/bin/ksm-module-tests", *cases],
                 files,

@@ -136,6 +136,24 @@ static bool quiet(void)
 	       engine_read("pages_sharing") == 0 && module_refcnt() == 0;
 }
 
+/* Tunables of sharing: back to what they are at load. NULL or the one that refused. */
+static const char *reset_sharing(void)
+{
+	static const char *const initial[][2] = {
+		{ "domain_mode", "global" },
+		{ "use_zero_pages", "0" },
+		{ "max_kernel_pages", "0" },
+		{ "max_page_sharing", "2147483647" },
+		{ "merge_across_nodes", "1" },
+		{ "stable_node_chains_prune_millisecs", "2000" },
+	};
+
+	for (size_t i = 0; i < sizeof(initial) / sizeof(*initial); i++)
+		if (engine_write(initial[i][0], initial[i][1]))
+			return initial[i][0];
+	return NULL;
+}
+
 /* Brings the engine back to its initial state; NULL or what was in the way. */
 static const char *settle_engine(bool anew)
 {
@@ -170,7 +188,7 @@ static const char *settle_engine(bool anew)
 		}
 		nap_ms(50);
 	}
-	return NULL;
+	return reset_sharing();
 }
 
 /* Kills and reaps everything the case started; false when something stays. */

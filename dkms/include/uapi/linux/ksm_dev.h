@@ -215,4 +215,50 @@ struct ksm_task_region {
  */
 #define KSM_REMOVE_TASK			_IO(KSMIO, 0x61)
 
+/* The number is the whole system's, not one of the caller's own user. */
+#define KSM_DOMAIN_SYSTEM	0x1
+/*
+ * With the driver's use_zero_pages empty pages become the kernel's zero page,
+ * which every domain shares; without this flag those of the common domain only.
+ */
+#define KSM_DOMAIN_ZERO_PAGES	0x2
+
+/**
+ * struct ksm_domain - what the regions of an area may merge with
+ * @size:     sizeof(struct ksm_domain)
+ * @flags:    KSM_DOMAIN_*
+ * @domain:   the number, 0: see KSM_SET_DOMAIN
+ * @reserved: zero
+ */
+struct ksm_domain {
+	__u32 size;
+	__u32 flags;
+	__u64 domain;
+	__u64 reserved;
+};
+
+#define KSM_DOMAIN_SIZE_VER0	24
+
+/*
+ * KSM_SET_DOMAIN - put the area in a merge domain.
+ *
+ * A page merges only with pages of its own domain, and nobody can find out by
+ * the time of a write whether another domain has a page. The number goes to
+ * every region that is added to the area later, detached ones included. Numbers
+ * are private to the caller's effective user: to choose another user's is of no
+ * use. With KSM_DOMAIN_SYSTEM the number means the same for every user.
+ *
+ * The number 0 stands for none: where the region is merged is then decided by
+ * the driver's domain_mode. With KSM_DOMAIN_SYSTEM it is the common domain,
+ * that of all memory while domain_mode is global.
+ *
+ * Pages that were merged before they were registered by this area, or by the
+ * parent before a fork(), stay merged where they were until they are written.
+ *
+ * EBUSY: the area has regions, whose pages may have been merged already.
+ * EPERM: KSM_DOMAIN_SYSTEM, and the caller lacks CAP_SYS_ADMIN. E2BIG and EINVAL
+ * as for KSM_REGISTER_TASK.
+ */
+#define KSM_SET_DOMAIN			_IO(KSMIO, 0x62)
+
 #endif /* _UAPI_LINUX_KSM_DEV_H */
