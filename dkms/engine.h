@@ -88,6 +88,7 @@ struct ks_kpage {
 enum ks_action {
 	KS_LEAVE,
 	KS_MERGE,	/* a merged page of this hash is there, or worth making */
+	KS_UNREAD,	/* not decided yet; never outlives huge.c */
 };
 
 /**
@@ -97,11 +98,15 @@ enum ks_action {
  * @last:   slot after the last one looked at
  * @nr:     slots with a page
  * @huge:   they are mapped by one huge page
+ * @keep_huge: in: do not take pages of large folios
  * @passed_over: eligible pages that the walk could not take
+ * @kept_huge: pages that it left to their large folio
+ * @read:   pages that were hashed
+ * @trusted: pages that were taken for what they were when hashed last
  * @page:   pages, referenced until hashed; NULL where there is none
  * @off_lru: the page is on no LRU list
  * @hash:   content hash
- * @action: what to do
+ * @action: what to do, an enum ks_action
  * @src:    migrate_vma arrays
  * @dst:    always zero: frozen pages never move
  */
@@ -111,7 +116,11 @@ struct ks_batch {
 	unsigned int last;
 	unsigned int nr;
 	bool huge;
+	bool keep_huge;
 	unsigned int passed_over;
+	unsigned int kept_huge;
+	unsigned int read;
+	unsigned int trusted;
 	struct page *page[KS_BATCH];
 	bool off_lru[KS_BATCH];
 	u64 hash[KS_BATCH];
@@ -131,7 +140,8 @@ static inline unsigned long ks_slot_addr(const struct ks_batch *b, unsigned int 
  * @pages_scanned:  pages hashed since load
  * @pages_unshared: pages that had no partner, of the last pass
  * @pages_volatile: pages that changed since the pass before, of the last pass
- * @pages_skipped:  pages that could not be looked at or frozen, since load
+ * @pages_skipped:  pages left alone by smart_scan and thp_mode, since load
+ * @pages_unmergeable: pages that could not be looked at or frozen, since load
  */
 struct ks_counters {
 	unsigned long full_scans;
@@ -139,6 +149,7 @@ struct ks_counters {
 	unsigned long pages_unshared;
 	unsigned long pages_volatile;
 	unsigned long pages_skipped;
+	unsigned long pages_unmergeable;
 };
 
 extern struct mutex ks_lock;
@@ -180,7 +191,10 @@ unsigned long ks_walk_find_merged(struct mm_struct *mm, unsigned long start,
 				  unsigned int *nr);
 
 /* sums.c */
-u32 *ks_sums_get(struct ks_mm *km, unsigned long addr);
+struct ks_sums *ks_sums_get(struct ks_mm *km, unsigned long addr);
+bool ks_sum_update(struct ks_sums *s, unsigned int slot, u64 hash);
+u64 ks_sum_hash(const struct ks_sums *s, unsigned int slot);
+u8 *ks_sum_age(struct ks_sums *s, unsigned int slot);
 void ks_sums_sweep(struct ks_mm *km);
 void ks_sums_free(struct ks_mm *km);
 unsigned long ks_sums_bytes(void);
@@ -211,7 +225,44 @@ unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
 /* unmerge.c */
 int ks_unmerge_everything(void);
 
+/* policy.c */
+enum ks_thp_mode {
+	KS_THP_NEVER,
+	KS_THP_SHARE,
+	KS_THP_ALWAYS,
+};
+
+/**
+ * struct ks_policy - what administrators want of the scan
+ * @thp_mode: when to split huge pages, an enum ks_thp_mode
+ * @thp_split_share: with KS_THP_SHARE: least percentage of pages that merge
+ * @smart_scan: 1: read pages that long had no partner more seldom
+ *
+ * Each is set by itself; read them by READ_ONCE().
+ */
+struct ks_policy {
+	unsigned int thp_mode;
+	unsigned int thp_split_share;
+	unsigned int smart_scan;
+};
+
+extern struct ks_policy ks_policy;
+extern const struct attribute_group ks_policy_attr_group;
+int ks_policy_init(void);
+
+/* age.c */
+void ks_age_renew(struct ks_sums *s, unsigned int slot);
+void ks_age_unshared(struct ks_sums *s, unsigned int slot);
+bool ks_age_known(struct ks_sums *s, unsigned int slot);
+bool ks_age_skip(struct ks_sums *s, unsigned int slot);
+
+/* huge.c */
+bool ks_huge_may_split(unsigned int worth, unsigned int nr);
+void ks_huge_judge(struct ks_batch *b, struct ks_sums *s);
+
 /* scan.c */
+bool ks_read_page(struct ks_batch *b, struct ks_sums *s, unsigned int slot, bool known);
+bool ks_trust_page(struct ks_batch *b, struct ks_sums *s, unsigned int slot);
 int ks_scan_init(void);
 void ks_scan_exit(void);
 bool ks_scan_some(unsigned int pages, unsigned int max_merge, bool (*stop)(void));

@@ -8,11 +8,14 @@
  *
  *   device.c      /dev/ksm, what users ask for
  *   sysfs.c       what administrators set and read
+ *   policy.c      how administrators want memory scanned
  *   region.c      which memory may be merged
  *   task_mem.c    other tasks' memory, by /proc/PID/mem
  *   processes.c   the memory of all processes
  *   thread.c      when to scan
  *   scan.c        a pass, a step, and what becomes of a page
+ *   huge.c        huge pages: which to split
+ *   age.c         pages that need not be read again
  *   walk.c        page tables
  *   sums.c        did a page change?
  *   candidates.c  did another have the same content?
@@ -66,7 +69,7 @@ static int __init ks_init(void)
 	};
 	int err;
 
-	err = ks_check_params();
+	err = ks_check_params() ?: ks_policy_init();
 	if (err)
 		return err;
 	if (ks_task_mem_learn())

@@ -121,6 +121,7 @@ KS_COUNTER_ATTR(pages_scanned);
 KS_COUNTER_ATTR(pages_unshared);
 KS_COUNTER_ATTR(pages_volatile);
 KS_COUNTER_ATTR(pages_skipped);
+KS_COUNTER_ATTR(pages_unmergeable);
 
 static ssize_t pages_shared_show(struct device *dev, struct device_attribute *attr,
 				 char *buf)
@@ -185,6 +186,7 @@ static struct attribute *ks_attrs[] = {
 	&dev_attr_pages_unshared.attr,
 	&dev_attr_pages_volatile.attr,
 	&dev_attr_pages_skipped.attr,
+	&dev_attr_pages_unmergeable.attr,
 	&dev_attr_general_profit.attr,
 	&dev_attr_metadata_bytes.attr,
 	NULL
@@ -196,5 +198,6 @@ static const struct attribute_group ks_attr_group = {
 
 const struct attribute_group *ks_sysfs_groups[] = {
 	&ks_attr_group,
+	&ks_policy_attr_group,
 	NULL
 };

@@ -16,3 +16,6 @@
 #include "scan.c"
 #include "thread.c"
 #include "sysfs.c"
+#include "policy.c"
+#include "huge.c"
+#include "age.c"

@@ -246,7 +246,7 @@ class KsmTunables:
             # The advisor sets it.
             if name == "pages_to_scan" and wanted.get("advisor_mode") == "scan-time":
                 continue
-            back[name] = tunable.default
+            back[name] = tunable.default_of(self.engine.name)
         return back
 
     def plan_files(self, wanted: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ class Tunable:
     kind: "int", "bool" (stored as 0 or 1) or "choice" (stored as one of choices).
     minimum, maximum: inclusive limits, None for a choice; limits() has the engine's own.
     unit: what a number counts, "" for none.
-    default: the value after boot or load.
+    default: the value after boot or load; default_of() has the engine's own.
     engines: the engines that can have the attribute.
     """
 
@@ -39,8 +39,9 @@ class Tunable:
     maximum: int | None = None
     choices: tuple[str, ...] = ()
     engines: tuple[EngineName, ...] = ENGINES
-    # mm/ksm.c and ksm.ko differ in the lower limit only.
+    # mm/ksm.c and ksm.ko differ in the lower limit and in defaults only.
     minimums: dict[EngineName, int] = field(default_factory=dict)
+    defaults: dict[EngineName, Value] = field(default_factory=dict)
     # A change needs an engine that shares nothing, so everything is unmerged for it.
     needs_unmerge: bool = False
 
@@ -49,6 +50,10 @@ class Tunable:
         if self.minimum is None or self.maximum is None:
             raise TypeError(f"{self.name} is a choice and has no limits")
         return self.minimums.get(engine, self.minimum), self.maximum
+
+    def default_of(self, engine: EngineName) -> Value:
+        """The value after boot or load of this engine."""
+        return self.defaults.get(engine, self.default)
 
     def allowed(self, engine: EngineName) -> str:
         """The values that may be written, in words: "0, 1 or 2" or "1..4294967295 (pages)"."""
@@ -69,6 +74,7 @@ def _number(
     unit: str,
     doc: str,
     minimums: dict[EngineName, int] | None = None,
+    engines: tuple[EngineName, ...] = ENGINES,
     needs_unmerge: bool = False,
 ) -> Tunable:
     return Tunable(
@@ -80,6 +86,7 @@ def _number(
         minimum,
         maximum,
         minimums=minimums or {},
+        engines=engines,
         needs_unmerge=needs_unmerge,
     )
 
@@ -89,6 +96,7 @@ def _flag(
     default: int,
     doc: str,
     engines: tuple[EngineName, ...] = ENGINES,
+    defaults: dict[EngineName, Value] | None = None,
     needs_unmerge: bool = False,
 ) -> Tunable:
     return Tunable(
@@ -99,6 +107,7 @@ def _flag(
         minimum=0,
         maximum=1,
         engines=engines,
+        defaults=defaults or {},
         needs_unmerge=needs_unmerge,
     )
 
@@ -139,7 +148,24 @@ _ALL = (
         needs_unmerge=True,
     ),
     _flag("use_zero_pages", 0, "merge empty pages with the kernel's zero page"),
-    _flag("smart_scan", 1, "skip pages that often failed to merge"),
+    _flag("smart_scan", 1, "skip pages that often failed to merge", defaults={"module": 0}),
+    Tunable(
+        "thp_mode",
+        "choice",
+        "share",
+        "split huge pages: never, where thp_split_share percent would merge, or always",
+        choices=("never", "share", "always"),
+        engines=("module",),
+    ),
+    _number(
+        "thp_split_share",
+        1,
+        100,
+        12,
+        "percent",
+        "with thp_mode share: least part of a huge page that would merge",
+        engines=("module",),
+    ),
     _number(
         "stable_node_chains_prune_millisecs",
         0,
@@ -180,6 +206,7 @@ COUNTERS: dict[str, str] = {
     "pages_unshared": "pages",
     "pages_volatile": "pages",
     "pages_skipped": "pages",
+    "pages_unmergeable": "pages",
     "ksm_zero_pages": "pages",
     "general_profit": "bytes",
     "metadata_bytes": "bytes",

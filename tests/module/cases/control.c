@@ -231,7 +231,8 @@ CASE(control, counters_read_only, 30)
 {
 	static const char *const names[] = {
 		"full_scans", "pages_scanned", "pages_shared", "pages_sharing", "pages_unshared",
-		"pages_volatile", "pages_skipped", "general_profit", "metadata_bytes", "thread_pid",
+		"pages_volatile", "pages_skipped", "pages_unmergeable", "general_profit",
+		"metadata_bytes", "thread_pid",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
