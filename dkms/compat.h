@@ -82,6 +82,25 @@ static inline bool ks_mm_wants_merging(struct mm_struct *mm)
 #endif
 }
 
+/*
+ * May its owner dump and trace it, as is the default? A mark of the address
+ * space, and of the process since 7.3. Context: RCU.
+ */
+#ifdef KS_HAVE_EXEC_STATE
+#include <linux/sched/exec_state.h>
+static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm_struct *mm)
+{
+	const struct task_exec_state *state = rcu_dereference(process->exec_state);
+
+	return state && READ_ONCE(state->dumpable) == TASK_DUMPABLE_OWNER;
+}
+#else
+static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm_struct *mm)
+{
+	return get_dumpable(mm) == SUID_DUMP_USER;
+}
+#endif
+
 /* VMA flags that some kernels or architectures do not have. */
 #ifdef VM_SHADOW_STACK
 #define KS_VM_SHADOW_STACK	VM_SHADOW_STACK

@@ -7,7 +7,7 @@
  *   ks_mm      An address space in which something may be merged. Holds
  *              mm_count, so it never keeps memory of a dead process alive;
  *              mm_users is taken for one scan step only. Freed when its last
- *              region goes and it is not adopted, or when a step (or, without
+ *              region goes and it is not adopted or scan_all's, or when a step (or, without
  *              work, the thread every few seconds) finds no users left.
  *   ks_region  A range of addresses of a ks_mm. Freed with its area, by
  *              removal, or with its ks_mm.
@@ -57,6 +57,7 @@ struct ks_mm {
 	struct hlist_node hash;
 	struct list_head regions;	/* by address, disjoint */
 	bool adopted;			/* its VM_MERGEABLE memory too */
+	bool all;			/* scan_all's */
 	struct xarray sums;		/* see sums.c */
 };
 
@@ -165,6 +166,8 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 leng
 int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all);
 void ks_area_clear(struct ks_area *area);
 struct ks_mm *ks_mm_find(struct mm_struct *mm);
+struct ks_mm *ks_mm_get(struct mm_struct *mm);
+void ks_mm_free_idle(void);
 struct ks_mm *ks_mm_adopt(struct mm_struct *mm);
 void ks_mm_disown_all(void);
 void ks_mm_prune_dead(void);
@@ -178,7 +181,8 @@ int ks_task_mem_learn(void);
 struct mm_struct *ks_task_mem_get(int fd);
 
 /* processes.c */
-struct mm_struct **ks_processes_mms(bool (*wanted)(struct mm_struct *mm), size_t *nr);
+typedef bool (*ks_process_fn)(struct task_struct *process, struct mm_struct *mm);
+struct mm_struct **ks_processes_mms(ks_process_fn wanted, size_t *nr);
 void ks_processes_adopt(void);
 
 /* walk.c */
@@ -237,6 +241,9 @@ enum ks_thp_mode {
  * @thp_mode: when to split huge pages, an enum ks_thp_mode
  * @thp_split_share: with KS_THP_SHARE: least percentage of pages that merge
  * @smart_scan: 1: read pages that long had no partner more seldom
+ * @scan_all: 1: take in the memory of all processes
+ * @scan_all_min_uid: but not of users below
+ * @scan_all_protected: 1: also what was kept out of core dumps, swap or children
  *
  * Each is set by itself; read them by READ_ONCE().
  */
@@ -244,11 +251,19 @@ struct ks_policy {
 	unsigned int thp_mode;
 	unsigned int thp_split_share;
 	unsigned int smart_scan;
+	unsigned int scan_all;
+	unsigned int scan_all_min_uid;
+	unsigned int scan_all_protected;
 };
 
 extern struct ks_policy ks_policy;
 extern const struct attribute_group ks_policy_attr_group;
 int ks_policy_init(void);
+
+/* scan_all.c */
+bool ks_scan_all_takes(struct vm_area_struct *vma);
+void ks_scan_all_update(void);
+void ks_scan_all_set(bool all);
 
 /* age.c */
 void ks_age_renew(struct ks_sums *s, unsigned int slot);

@@ -12,6 +12,7 @@
  *   region.c      which memory may be merged
  *   task_mem.c    other tasks' memory, by /proc/PID/mem
  *   processes.c   the memory of all processes
+ *   scan_all.c    which of them to merge without being asked
  *   thread.c      when to scan
  *   scan.c        a pass, a step, and what becomes of a page
  *   huge.c        huge pages: which to split

@@ -38,6 +38,19 @@ static unsigned int smart_scan;
 module_param(smart_scan, uint, 0);
 MODULE_PARM_DESC(smart_scan, "1: read pages that long had no partner more seldom (default 0)");
 
+static unsigned int scan_all;
+module_param(scan_all, uint, 0);
+MODULE_PARM_DESC(scan_all, "1: merge the memory of all processes (default 0)");
+
+static unsigned int scan_all_min_uid;
+module_param(scan_all_min_uid, uint, 0);
+MODULE_PARM_DESC(scan_all_min_uid, "scan_all=1: not of users below (default 0)");
+
+static unsigned int scan_all_protected;
+module_param(scan_all_protected, uint, 0);
+MODULE_PARM_DESC(scan_all_protected,
+		 "scan_all=1: 1: also what is locked or kept out of core dumps (default 0)");
+
 /* The place of @text in @words, -EINVAL when it is none of them. */
 static int ks_choice_find(const char * const *words, unsigned int nr, const char *text)
 {
@@ -93,6 +106,26 @@ static DEVICE_ATTR_RW(_name)
 
 KS_NUMBER_ATTR(thp_split_share, 1, 100);
 KS_NUMBER_ATTR(smart_scan, 0, 1);
+KS_NUMBER_ATTR(scan_all_min_uid, 0, UINT_MAX);
+KS_NUMBER_ATTR(scan_all_protected, 0, 1);
+
+static ssize_t scan_all_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(ks_policy.scan_all));
+}
+
+static ssize_t scan_all_store(struct device *dev, struct device_attribute *attr,
+			      const char *buf, size_t count)
+{
+	unsigned int all;
+	int err = ks_number_parse(buf, 0, 1, &all);
+
+	if (err)
+		return err;
+	ks_scan_all_set(all);
+	return count;
+}
+static DEVICE_ATTR_RW(scan_all);
 
 static ssize_t thp_mode_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
@@ -118,6 +151,9 @@ static struct attribute *ks_policy_attrs[] = {
 	&dev_attr_thp_mode.attr,
 	&dev_attr_thp_split_share.attr,
 	&dev_attr_smart_scan.attr,
+	&dev_attr_scan_all.attr,
+	&dev_attr_scan_all_min_uid.attr,
+	&dev_attr_scan_all_protected.attr,
 	NULL
 };
 
@@ -140,6 +176,10 @@ int __init ks_policy_init(void)
 		pr_err("thp_split_share=%u: 1 to 100\n", thp_split_share);
 	else if (smart_scan > 1)
 		pr_err("smart_scan=%u: 0 or 1\n", smart_scan);
+	else if (scan_all > 1)
+		pr_err("scan_all=%u: 0 or 1\n", scan_all);
+	else if (scan_all_protected > 1)
+		pr_err("scan_all_protected=%u: 0 or 1\n", scan_all_protected);
 	else
 		goto good;
 	return -EINVAL;
@@ -148,5 +188,8 @@ good:
 	ks_policy.thp_mode = mode;
 	ks_policy.thp_split_share = thp_split_share;
 	ks_policy.smart_scan = smart_scan;
+	ks_policy.scan_all = scan_all;
+	ks_policy.scan_all_min_uid = scan_all_min_uid;
+	ks_policy.scan_all_protected = scan_all_protected;
 	return 0;
 }

@@ -70,7 +70,14 @@ struct ks_mm *ks_mm_find(struct mm_struct *mm)
 	return NULL;
 }
 
-static struct ks_mm *ks_mm_get(struct mm_struct *mm)
+/**
+ * ks_mm_get - find an address space, or take it in with nothing to merge
+ * @mm: the address space; the caller holds mm_users or mm_count
+ *
+ * Context: ks_lock held.
+ * Return: the address space, NULL without memory
+ */
+struct ks_mm *ks_mm_get(struct mm_struct *mm)
 {
 	struct ks_mm *km = ks_mm_find(mm);
 
@@ -120,8 +127,17 @@ void ks_mm_free(struct ks_mm *km)
 
 static void ks_mm_free_if_idle(struct ks_mm *km)
 {
-	if (list_empty(&km->regions) && !km->adopted)
+	if (list_empty(&km->regions) && !km->adopted && !km->all)
 		ks_mm_free(km);
+}
+
+/* Forget address spaces with nothing to merge. Context: ks_lock held. */
+void ks_mm_free_idle(void)
+{
+	struct ks_mm *km, *next;
+
+	list_for_each_entry_safe(km, next, &ks_mms, link)
+		ks_mm_free_if_idle(km);
 }
 
 void ks_mm_free_all(void)
@@ -347,7 +363,8 @@ struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
 
 		*start = max(*start, vma->vm_start);
 		if (ks_vma_may_merge(vma)) {
-			if (km->adopted && (vma->vm_flags & VM_MERGEABLE)) {
+			if ((km->adopted && (vma->vm_flags & VM_MERGEABLE)) ||
+			    (km->all && ks_scan_all_takes(vma))) {
 				*end = vma->vm_end;
 				return vma;
 			}

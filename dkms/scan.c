@@ -317,6 +317,8 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 	if (!ks_cursor.km) {
 		if (ks_adopting())
 			ks_processes_adopt();
+		if (READ_ONCE(ks_policy.scan_all))
+			ks_scan_all_update();
 		ks_cursor.km = list_first_entry_or_null(&ks_mms, struct ks_mm, link);
 		ks_cursor.addr = 0;
 		if (!ks_cursor.km) {

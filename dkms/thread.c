@@ -45,7 +45,8 @@ static bool ks_thread_must_stop(void)
 static bool ks_thread_has_work(void)
 {
 	return READ_ONCE(ks_run) == KS_RUN_MERGE &&
-	       (READ_ONCE(ks_adopt) || !list_empty_careful(&ks_mms));
+	       (READ_ONCE(ks_adopt) || READ_ONCE(ks_policy.scan_all) ||
+		!list_empty_careful(&ks_mms));
 }
 
 static void ks_thread_pause(u64 us)

@@ -19,3 +19,4 @@
 #include "policy.c"
 #include "huge.c"
 #include "age.c"
+#include "scan_all.c"

@@ -133,6 +133,27 @@ _ALL = (
         engines=("module",),
     ),
     _flag(
+        "scan_all",
+        0,
+        "take in the memory of all processes, unasked; scan_all_* say which not",
+        engines=("module",),
+    ),
+    _number(
+        "scan_all_min_uid",
+        0,
+        UINT_MAX,
+        0,
+        "",
+        "with scan_all: leave out processes of users with a lower number",
+        engines=("module",),
+    ),
+    _flag(
+        "scan_all_protected",
+        0,
+        "with scan_all: also memory that is locked or kept out of core dumps",
+        engines=("module",),
+    ),
+    _flag(
         "merge_across_nodes",
         1,
         "merge pages of different NUMA nodes; a change unmerges everything first",

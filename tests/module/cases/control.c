@@ -249,7 +249,8 @@ static void unprivileged(void)
 CASE(control, tunables_root_only, 30)
 {
 	static const char *const names[] = {
-		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable",
+		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable", "scan_all_min_uid",
+		"scan_all_protected", "scan_all", "smart_scan", "thp_split_share",
 	};
 
 	unprivileged();

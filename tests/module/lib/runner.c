@@ -140,6 +140,9 @@ static bool quiet(void)
 static const char *const initial[][2] = {
 	{ "run", "0" },
 	{ "adopt_mergeable", "0" },
+	{ "scan_all", "0" },
+	{ "scan_all_min_uid", "0" },
+	{ "scan_all_protected", "0" },
 	{ "smart_scan", "0" },
 	{ "thp_mode", "share" },
 	{ "thp_split_share", "12" },
