@@ -236,6 +236,11 @@ enum ks_thp_mode {
 	KS_THP_ALWAYS,
 };
 
+enum ks_advisor_mode {
+	KS_ADVISOR_NONE,
+	KS_ADVISOR_SCAN_TIME,
+};
+
 /**
  * struct ks_policy - what administrators want of the scan
  * @thp_mode: when to split huge pages, an enum ks_thp_mode
@@ -244,6 +249,11 @@ enum ks_thp_mode {
  * @scan_all: 1: take in the memory of all processes
  * @scan_all_min_uid: but not of users below
  * @scan_all_protected: 1: also what was kept out of core dumps, swap or children
+ * @advisor_mode: who sets pages_to_scan, an enum ks_advisor_mode
+ * @advisor_target_scan_time: seconds that a pass shall take, at least 1
+ * @advisor_max_cpu: most CPU that the thread may use, in percent
+ * @advisor_min_pages_to_scan: least that the advisor sets, and where it starts
+ * @advisor_max_pages_to_scan: most that it sets
  *
  * Each is set by itself; read them by READ_ONCE().
  */
@@ -254,11 +264,17 @@ struct ks_policy {
 	unsigned int scan_all;
 	unsigned int scan_all_min_uid;
 	unsigned int scan_all_protected;
+	unsigned int advisor_mode;
+	unsigned int advisor_target_scan_time;
+	unsigned int advisor_max_cpu;
+	unsigned int advisor_min_pages_to_scan;
+	unsigned int advisor_max_pages_to_scan;
 };
 
 extern struct ks_policy ks_policy;
 extern const struct attribute_group ks_policy_attr_group;
 int ks_policy_init(void);
+void ks_policy_start(void);
 
 /* scan_all.c */
 bool ks_scan_all_takes(struct vm_area_struct *vma);
@@ -309,10 +325,21 @@ int ks_run_set(unsigned int run);
 unsigned int ks_run_get(void);
 void ks_pace_get(struct ks_pace *pace);
 int ks_pace_set(const struct ks_pace *pace);
-int ks_pages_to_scan_set(unsigned int pages);
+int ks_pages_to_scan_set(unsigned int pages, bool kick);
 void ks_sleep_us_set(u64 us);
 bool ks_adopting(void);
 void ks_adopting_set(bool adopt);
+
+/* advisor.c */
+bool ks_advisor_scan_begins(void);
+u64 ks_advisor_pause(u64 us);
+void ks_advisor_scan_ended(void);
+void ks_advisor_pass_began(void);
+void ks_advisor_pass_ended(void);
+void ks_advisor_count(unsigned int pages);
+void ks_advisor_mode_set(unsigned int mode);
+int ks_advisor_pages_set(unsigned int pages);
+int ks_advisor_pace_set(const struct ks_pace *pace);
 
 /* sysfs.c */
 extern const struct attribute_group *ks_sysfs_groups[];

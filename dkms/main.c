@@ -14,6 +14,7 @@
  *   processes.c   the memory of all processes
  *   scan_all.c    which of them to merge without being asked
  *   thread.c      when to scan
+ *   advisor.c     how fast, unless an administrator says so
  *   scan.c        a pass, a step, and what becomes of a page
  *   huge.c        huge pages: which to split
  *   age.c         pages that need not be read again
@@ -89,6 +90,7 @@ static int __init ks_init(void)
 	if (err)
 		goto fail_device;
 	ks_adopting_set(adopt_mergeable);
+	ks_policy_start();
 	err = ks_device_register();
 	if (err)
 		goto fail_device;

@@ -104,6 +104,7 @@ void ks_scan_forget(struct ks_mm *km)
 static void ks_end_pass(void)
 {
 	ks_cursor.pass_done = false;
+	ks_advisor_pass_ended();
 	ks_candidates_end_pass();
 	ks_kpages_reap();
 	ks_kpages_unreserve();
@@ -266,6 +267,7 @@ static void ks_charge(const struct ks_batch *b, unsigned int *pages)
 	if (!b->read && (b->kept_huge || b->passed_over))
 		cost++;
 
+	ks_advisor_count(cost);
 	if (cost > *pages) {
 		ks_debt += cost - *pages;
 		*pages = 0;
@@ -325,6 +327,7 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 			ks_tidy();
 			return KS_STEP_IDLE;
 		}
+		ks_advisor_pass_began();
 	}
 
 	km = ks_cursor.km;

@@ -55,7 +55,7 @@ static ssize_t pages_to_scan_store(struct device *dev, struct device_attribute *
 		return -EPERM;
 	if (kstrtouint(buf, 10, &pages))
 		return -EINVAL;
-	return ks_pages_to_scan_set(pages) ?: count;
+	return ks_advisor_pages_set(pages) ?: count;
 }
 static DEVICE_ATTR_RW(pages_to_scan);
 

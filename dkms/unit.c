@@ -20,3 +20,4 @@
 #include "huge.c"
 #include "age.c"
 #include "scan_all.c"
+#include "advisor.c"

@@ -250,12 +250,12 @@ CASE(control, tunables_root_only, 30)
 {
 	static const char *const names[] = {
 		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable", "scan_all_min_uid",
-		"scan_all_protected", "scan_all", "smart_scan", "thp_split_share",
+		"scan_all_protected", "scan_all", "smart_scan", "thp_split_share", "thp_mode",
+		"advisor_mode", "advisor_max_cpu",
 	};
 
 	unprivileged();
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		engine_read(names[i]);
 		expect_errno(engine_write(names[i], "1"), EACCES, names[i]);
 	}
 	require(open("/dev/ksm", O_RDWR) < 0 && errno == EACCES,

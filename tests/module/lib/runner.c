@@ -140,6 +140,11 @@ static bool quiet(void)
 static const char *const initial[][2] = {
 	{ "run", "0" },
 	{ "adopt_mergeable", "0" },
+	{ "advisor_mode", "none" },
+	{ "advisor_target_scan_time", "200" },
+	{ "advisor_max_cpu", "70" },
+	{ "advisor_min_pages_to_scan", "500" },
+	{ "advisor_max_pages_to_scan", "30000" },
 	{ "scan_all", "0" },
 	{ "scan_all_min_uid", "0" },
 	{ "scan_all_protected", "0" },
