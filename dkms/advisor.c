@@ -28,6 +28,7 @@
 #include <linux/sched.h>
 
 #include "engine.h"
+#include "ksm_trace.h"
 
 #define KS_PAGES_TO_SCAN	100U
 
@@ -111,6 +112,13 @@ static void ks_advisor_new_pass(bool whole)
 	ks_advisor.late = 0;
 }
 
+static void ks_advisor_set(u64 pages)
+{
+	pages = ks_advisor_clamp(pages);
+	trace_ks_advice(pages, ks_advisor.wall, ks_advisor.work);
+	ks_pages_to_scan_set(pages, false);
+}
+
 static void ks_advisor_advise(void)
 {
 	struct ks_pace pace;
@@ -118,12 +126,12 @@ static void ks_advisor_advise(void)
 	ks_pace_get(&pace);
 	if (ks_advisor.ended) {
 		if (ks_advisor.whole)
-			ks_pages_to_scan_set(ks_advisor_clamp(ks_advisor_next()), false);
+			ks_advisor_set(ks_advisor_next());
 		ks_advisor_new_pass(false);
 	} else if (ks_advisor.pages &&
 		   ks_advisor.wall > (ks_advisor.late + 1ULL) * ks_advisor_target()) {
 		ks_advisor.late++;
-		ks_pages_to_scan_set(ks_advisor_clamp(2ULL * pace.pages_to_scan), false);
+		ks_advisor_set(2ULL * pace.pages_to_scan);
 	}
 }
 

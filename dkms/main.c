@@ -24,6 +24,7 @@
  *   kpage.c       merged pages
  *   merge.c       freeze, compare, replace
  *   unmerge.c     the way back
+ *   trace.c       trace events, see ksm_trace.h
  *   compat.h      what differs between kernels
  *
  * Object lifetimes and the lock order: engine.h.

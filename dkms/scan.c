@@ -24,6 +24,7 @@
 #include <linux/slab.h>
 
 #include "engine.h"
+#include "ksm_trace.h"
 
 /* So many pages can be looked up in the tables while one is read. */
 #define KS_TRUSTED_PER_READ	8U
@@ -112,6 +113,7 @@ static void ks_end_pass(void)
 	ks_counters.pages_unshared = ks_this_pass.pages_unshared;
 	ks_counters.pages_volatile = ks_this_pass.pages_volatile;
 	memset(&ks_this_pass, 0, sizeof(ks_this_pass));
+	trace_ks_pass_end(&ks_counters);
 }
 
 /* What the end of a pass would free, when there are no passes. */
@@ -295,12 +297,18 @@ static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
 
 	if (!worth)
 		return next;
-	if (b->huge && !ks_huge_may_split(worth, b->nr)) {
-		ks_counters.pages_skipped += worth;
-		return next;
+	if (b->huge) {
+		bool split = ks_huge_may_split(worth, b->nr);
+
+		trace_ks_huge(km->mm, ks_slot_addr(b, b->first), worth, b->nr, split);
+		if (!split) {
+			ks_counters.pages_skipped += worth;
+			return next;
+		}
 	}
 	ks_limit_drains(b);
 	merged = ks_merge_batch(vma, b, *merges);
+	trace_ks_merge(km->mm, b->addr, worth, merged);
 	ks_counters.pages_unmergeable += worth - merged;
 	*merges -= merged;
 	return next;
@@ -328,6 +336,7 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 			return KS_STEP_IDLE;
 		}
 		ks_advisor_pass_began();
+		trace_ks_pass_begin(ks_counters.full_scans + 1);
 	}
 
 	km = ks_cursor.km;

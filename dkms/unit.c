@@ -21,3 +21,4 @@
 #include "age.c"
 #include "scan_all.c"
 #include "advisor.c"
+#include "trace.c"
