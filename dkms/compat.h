@@ -98,25 +98,26 @@ static inline bool ks_mm_wants_merging(struct mm_struct *mm)
 }
 
 /*
- * Whose memory is it? mm->owner and the memory cgroup are there with
- * CONFIG_MEMCG only. Dumpability moved from the address space to the task in 7.x.
+ * May its owner dump and trace it, as is the default? A mark of the address
+ * space, and of the process since 7.3. Context: RCU.
  */
-#ifdef CONFIG_MEMCG
-#define KS_HAVE_MEMCG		true
-
 #ifdef KS_HAVE_EXEC_STATE
-static inline bool ks_task_is_dumpable(struct task_struct *task, struct mm_struct *mm)
+static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm_struct *mm)
 {
-	struct task_exec_state *state = rcu_dereference(task->exec_state);
+	const struct task_exec_state *state = rcu_dereference(process->exec_state);
 
 	return state && READ_ONCE(state->dumpable) == TASK_DUMPABLE_OWNER;
 }
 #else
-static inline bool ks_task_is_dumpable(struct task_struct *task, struct mm_struct *mm)
+static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm_struct *mm)
 {
 	return get_dumpable(mm) == SUID_DUMP_USER;
 }
 #endif
+
+/* Whose memory is it? mm->owner and the memory cgroup are there with CONFIG_MEMCG only. */
+#ifdef CONFIG_MEMCG
+#define KS_HAVE_MEMCG		true
 
 /*
  * The user who may read all of @mm, as ptrace has it. False where none may: the
@@ -129,7 +130,7 @@ static inline bool ks_mm_readable_by(struct mm_struct *mm, kuid_t *uid)
 
 	rcu_read_lock();
 	owner = rcu_dereference(mm->owner);
-	if (owner && ks_task_is_dumpable(owner, mm)) {
+	if (owner && ks_process_is_dumpable(owner, mm)) {
 		*uid = __task_cred(owner)->euid;
 		readable = true;
 	}

@@ -33,7 +33,7 @@ static int ks_kthread_control(u32 sleep_us, u32 pages, u32 max_merge, u32 run)
 		return -EPERM;
 	if (run > 1)
 		return -EINVAL;
-	err = ks_pace_set(&pace);
+	err = ks_advisor_pace_set(&pace);
 	return err ?: ks_run_set(run ? KS_RUN_MERGE : KS_RUN_STOP);
 }
 

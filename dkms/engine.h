@@ -7,7 +7,7 @@
  *   ks_mm      An address space in which something may be merged. Holds
  *              mm_count, so it never keeps memory of a dead process alive;
  *              mm_users is taken for one scan step only. Freed when its last
- *              region goes and it is not adopted, or when a step (or, without
+ *              region goes and it is not adopted or scan_all's, or when a step (or, without
  *              work, the thread every few seconds) finds no users left.
  *   ks_region  A range of addresses of a ks_mm. Freed with its area, by
  *              removal, or with its ks_mm.
@@ -58,6 +58,7 @@ struct ks_mm {
 	struct list_head regions;	/* by address, disjoint */
 	bool adopted;			/* its VM_MERGEABLE memory too */
 	u64 id;				/* never that of another, also later */
+	bool all;			/* scan_all's */
 	struct xarray sums;		/* see sums.c */
 	struct xarray zeros;		/* see zero.c */
 };
@@ -138,6 +139,7 @@ struct ks_kpage {
 enum ks_action {
 	KS_LEAVE,
 	KS_MERGE,	/* a merged page of this hash is there, or worth making */
+	KS_UNREAD,	/* not decided yet; never outlives huge.c */
 };
 
 /**
@@ -147,7 +149,11 @@ enum ks_action {
  * @last:   slot after the last one looked at
  * @nr:     slots with a page
  * @huge:   they are mapped by one huge page
+ * @keep_huge: in: do not take pages of large folios
  * @passed_over: eligible pages that the walk could not take
+ * @kept_huge: pages that it left to their large folio
+ * @read:   pages that were hashed
+ * @trusted: pages that were taken for what they were when hashed last
  * @scope:  what they may merge with
  * @page:   pages, referenced until hashed; NULL where there is none
  * @off_lru: the page is on no LRU list
@@ -155,7 +161,7 @@ enum ks_action {
  * @nid:    what ks_page_node() said
  * @empty:  to become the kernel's zero page
  * @zeros:  where that is noted, when any is
- * @action: what to do
+ * @action: what to do, an enum ks_action
  * @src:    migrate_vma arrays
  * @dst:    always zero: frozen pages never move
  */
@@ -165,8 +171,12 @@ struct ks_batch {
 	unsigned int last;
 	unsigned int nr;
 	bool huge;
+	bool keep_huge;
 	unsigned int passed_over;
 	struct ks_scope scope;
+	unsigned int kept_huge;
+	unsigned int read;
+	unsigned int trusted;
 	struct page *page[KS_BATCH];
 	bool off_lru[KS_BATCH];
 	u64 hash[KS_BATCH];
@@ -189,7 +199,8 @@ static inline unsigned long ks_slot_addr(const struct ks_batch *b, unsigned int 
  * @pages_scanned:  pages hashed since load
  * @pages_unshared: pages that had no partner, of the last pass
  * @pages_volatile: pages that changed since the pass before, of the last pass
- * @pages_skipped:  pages that could not be looked at or frozen, since load
+ * @pages_skipped:  pages left alone by smart_scan and thp_mode, since load
+ * @pages_unmergeable: pages that could not be looked at or frozen, since load
  */
 struct ks_counters {
 	unsigned long full_scans;
@@ -197,6 +208,7 @@ struct ks_counters {
 	unsigned long pages_unshared;
 	unsigned long pages_volatile;
 	unsigned long pages_skipped;
+	unsigned long pages_unmergeable;
 };
 
 extern struct mutex ks_lock;
@@ -214,6 +226,8 @@ int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool 
 void ks_area_clear(struct ks_area *area);
 int ks_area_set_given(struct ks_area *area, const struct ks_given *given);
 struct ks_mm *ks_mm_find(struct mm_struct *mm);
+struct ks_mm *ks_mm_get(struct mm_struct *mm);
+void ks_mm_free_idle(void);
 struct ks_mm *ks_mm_adopt(struct mm_struct *mm);
 void ks_mm_disown_all(void);
 void ks_mm_prune_dead(void);
@@ -250,7 +264,8 @@ int ks_task_mem_learn(void);
 struct mm_struct *ks_task_mem_get(int fd);
 
 /* processes.c */
-struct mm_struct **ks_processes_mms(bool (*wanted)(struct mm_struct *mm), size_t *nr);
+typedef bool (*ks_process_fn)(struct task_struct *process, struct mm_struct *mm);
+struct mm_struct **ks_processes_mms(ks_process_fn wanted, size_t *nr);
 void ks_processes_adopt(void);
 
 /* walk.c */
@@ -263,7 +278,10 @@ unsigned long ks_walk_find_merged(struct mm_struct *mm, unsigned long start,
 				  unsigned int *nr);
 
 /* sums.c */
-u32 *ks_sums_get(struct ks_mm *km, unsigned long addr);
+struct ks_sums *ks_sums_get(struct ks_mm *km, unsigned long addr, u64 seed);
+bool ks_sum_update(struct ks_sums *s, unsigned int slot, u64 hash);
+u64 ks_sum_hash(const struct ks_sums *s, unsigned int slot);
+u8 *ks_sum_age(struct ks_sums *s, unsigned int slot);
 void ks_sums_sweep(struct ks_mm *km);
 void ks_sums_free(struct ks_mm *km);
 unsigned long ks_sums_bytes(void);
@@ -317,7 +335,71 @@ unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
 /* unmerge.c */
 int ks_unmerge_everything(void);
 
+/* policy.c */
+enum ks_thp_mode {
+	KS_THP_NEVER,
+	KS_THP_SHARE,
+	KS_THP_ALWAYS,
+};
+
+enum ks_advisor_mode {
+	KS_ADVISOR_NONE,
+	KS_ADVISOR_SCAN_TIME,
+};
+
+/**
+ * struct ks_policy - what administrators want of the scan
+ * @thp_mode: when to split huge pages, an enum ks_thp_mode
+ * @thp_split_share: with KS_THP_SHARE: least percentage of pages that merge
+ * @smart_scan: 1: read pages that long had no partner more seldom
+ * @scan_all: 1: take in the memory of all processes
+ * @scan_all_min_uid: but not of users below
+ * @scan_all_protected: 1: also what was kept out of core dumps, swap or children
+ * @advisor_mode: who sets pages_to_scan, an enum ks_advisor_mode
+ * @advisor_target_scan_time: seconds that a pass shall take, at least 1
+ * @advisor_max_cpu: most CPU that the thread may use, in percent
+ * @advisor_min_pages_to_scan: least that the advisor sets, and where it starts
+ * @advisor_max_pages_to_scan: most that it sets
+ *
+ * Each is set by itself; read them by READ_ONCE().
+ */
+struct ks_policy {
+	unsigned int thp_mode;
+	unsigned int thp_split_share;
+	unsigned int smart_scan;
+	unsigned int scan_all;
+	unsigned int scan_all_min_uid;
+	unsigned int scan_all_protected;
+	unsigned int advisor_mode;
+	unsigned int advisor_target_scan_time;
+	unsigned int advisor_max_cpu;
+	unsigned int advisor_min_pages_to_scan;
+	unsigned int advisor_max_pages_to_scan;
+};
+
+extern struct ks_policy ks_policy;
+extern const struct attribute_group ks_policy_attr_group;
+int ks_policy_init(void);
+void ks_policy_start(void);
+
+/* scan_all.c */
+bool ks_scan_all_takes(struct vm_area_struct *vma);
+void ks_scan_all_update(void);
+void ks_scan_all_set(bool all);
+
+/* age.c */
+void ks_age_renew(struct ks_sums *s, unsigned int slot);
+void ks_age_unshared(struct ks_sums *s, unsigned int slot);
+bool ks_age_known(struct ks_sums *s, unsigned int slot);
+bool ks_age_skip(struct ks_sums *s, unsigned int slot);
+
+/* huge.c */
+bool ks_huge_may_split(unsigned int worth, unsigned int nr);
+void ks_huge_judge(struct ks_batch *b, struct ks_sums *s);
+
 /* scan.c */
+bool ks_read_page(struct ks_batch *b, struct ks_sums *s, unsigned int slot, bool known);
+bool ks_trust_page(struct ks_batch *b, struct ks_sums *s, unsigned int slot);
 int ks_scan_init(void);
 void ks_scan_exit(void);
 bool ks_scan_some(unsigned int pages, unsigned int max_merge, bool (*stop)(void));
@@ -349,10 +431,21 @@ int ks_run_set(unsigned int run);
 unsigned int ks_run_get(void);
 void ks_pace_get(struct ks_pace *pace);
 int ks_pace_set(const struct ks_pace *pace);
-int ks_pages_to_scan_set(unsigned int pages);
+int ks_pages_to_scan_set(unsigned int pages, bool kick);
 void ks_sleep_us_set(u64 us);
 bool ks_adopting(void);
 void ks_adopting_set(bool adopt);
+
+/* advisor.c */
+bool ks_advisor_scan_begins(void);
+u64 ks_advisor_pause(u64 us);
+void ks_advisor_scan_ended(void);
+void ks_advisor_pass_began(void);
+void ks_advisor_pass_ended(void);
+void ks_advisor_count(unsigned int pages);
+void ks_advisor_mode_set(unsigned int mode);
+int ks_advisor_pages_set(unsigned int pages);
+int ks_advisor_pace_set(const struct ks_pace *pace);
 
 /* sysfs.c */
 extern const struct attribute_group *ks_sysfs_groups[];

@@ -9,12 +9,17 @@
  *   device.c      /dev/ksm, what users ask for
  *   sysfs.c       what administrators set and read
  *   sharing.c     of which, what may be shared and how often
+ *   policy.c      how administrators want memory scanned
  *   region.c      which memory may be merged
  *   domain.c      with what
  *   task_mem.c    other tasks' memory, by /proc/PID/mem
  *   processes.c   the memory of all processes
+ *   scan_all.c    which of them to merge without being asked
  *   thread.c      when to scan
+ *   advisor.c     how fast, unless an administrator says so
  *   scan.c        a pass, a step, and what becomes of a page
+ *   huge.c        huge pages: which to split
+ *   age.c         pages that need not be read again
  *   walk.c        page tables
  *   sums.c        did a page change?
  *   candidates.c  did another have the same content?
@@ -22,6 +27,7 @@
  *   merge.c       freeze, compare, replace
  *   zero.c        empty pages
  *   unmerge.c     the way back
+ *   trace.c       trace events, see ksm_trace.h
  *   compat.h      what differs between kernels
  *
  * Object lifetimes and the lock order: engine.h.
@@ -69,7 +75,7 @@ static int __init ks_init(void)
 	};
 	int err;
 
-	err = ks_check_params();
+	err = ks_check_params() ?: ks_policy_init();
 	if (err)
 		return err;
 	if (ks_task_mem_learn())
@@ -91,6 +97,7 @@ static int __init ks_init(void)
 	if (err)
 		goto fail_device;
 	ks_adopting_set(adopt_mergeable);
+	ks_policy_start();
 	err = ks_device_register();
 	if (err)
 		goto fail_device;

@@ -14,7 +14,7 @@
 
 /* The leader may have ended before its threads, so ask them all. */
 static struct mm_struct *ks_process_mm(struct task_struct *process,
-				       bool (*wanted)(struct mm_struct *mm))
+				       ks_process_fn wanted)
 {
 	struct mm_struct *mm = NULL;
 	struct task_struct *t;
@@ -22,7 +22,7 @@ static struct mm_struct *ks_process_mm(struct task_struct *process,
 	for_each_thread(process, t) {
 		task_lock(t);
 		mm = t->mm;
-		if (mm && (t->flags & PF_KTHREAD || (wanted && !wanted(mm))))
+		if (mm && (t->flags & PF_KTHREAD || (wanted && !wanted(process, mm))))
 			mm = NULL;
 		else if (mm)
 			mmgrab(mm);
@@ -44,7 +44,7 @@ static struct mm_struct *ks_process_mm(struct task_struct *process,
  * Context: process context.
  * Return: an array to kvfree(), of address spaces to mmdrop(); NULL without memory
  */
-struct mm_struct **ks_processes_mms(bool (*wanted)(struct mm_struct *mm), size_t *nr)
+struct mm_struct **ks_processes_mms(ks_process_fn wanted, size_t *nr)
 {
 	struct task_struct *p;
 	struct mm_struct **mms;
@@ -73,7 +73,7 @@ struct mm_struct **ks_processes_mms(bool (*wanted)(struct mm_struct *mm), size_t
 	return mms;
 }
 
-static bool ks_mm_is_new(struct mm_struct *mm)
+static bool ks_mm_is_new(struct task_struct *process, struct mm_struct *mm)
 {
 	struct ks_mm *km;
 

@@ -70,7 +70,14 @@ struct ks_mm *ks_mm_find(struct mm_struct *mm)
 	return NULL;
 }
 
-static struct ks_mm *ks_mm_get(struct mm_struct *mm)
+/**
+ * ks_mm_get - find an address space, or take it in with nothing to merge
+ * @mm: the address space; the caller holds mm_users or mm_count
+ *
+ * Context: ks_lock held.
+ * Return: the address space, NULL without memory
+ */
+struct ks_mm *ks_mm_get(struct mm_struct *mm)
 {
 	static u64 last_id;
 	struct ks_mm *km = ks_mm_find(mm);
@@ -124,8 +131,17 @@ void ks_mm_free(struct ks_mm *km)
 
 static void ks_mm_free_if_idle(struct ks_mm *km)
 {
-	if (list_empty(&km->regions) && !km->adopted)
+	if (list_empty(&km->regions) && !km->adopted && !km->all)
 		ks_mm_free(km);
+}
+
+/* Forget address spaces with nothing to merge. Context: ks_lock held. */
+void ks_mm_free_idle(void)
+{
+	struct ks_mm *km, *next;
+
+	list_for_each_entry_safe(km, next, &ks_mms, link)
+		ks_mm_free_if_idle(km);
 }
 
 void ks_mm_free_all(void)
@@ -351,14 +367,15 @@ static bool ks_vma_may_merge(struct vm_area_struct *vma)
 }
 
 /*
- * The next memory of @vma from *@start on that is registered or adopted. Where
- * it is both the region counts, for it may have been given a domain.
+ * The next memory of @vma from *@start on that is registered, or taken in as a
+ * whole. Where it is both the region counts, for it may have been given a domain.
  */
 static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
 			unsigned long *start, unsigned long *end,
 			const struct ks_given **given)
 {
-	bool adopted = km->adopted && (vma->vm_flags & VM_MERGEABLE);
+	bool whole = (km->adopted && (vma->vm_flags & VM_MERGEABLE)) ||
+		     (km->all && ks_scan_all_takes(vma));
 	struct ks_region *r;
 
 	*given = NULL;
@@ -368,7 +385,7 @@ static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
 			continue;
 		if (r->start >= vma->vm_end)
 			break;
-		if (adopted && r->start > *start) {
+		if (whole && r->start > *start) {
 			*end = r->start;
 			return true;
 		}
@@ -377,7 +394,7 @@ static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
 		*given = &r->given;
 		return true;
 	}
-	return adopted;
+	return whole;
 }
 
 /**

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What every page looked like in the pass before: four bytes a page.
+ * What every page looked like when it was last read.
  *
- * A page whose sum is not what it was is volatile and left alone, since merging
- * it would soon cost a copy. The sums of one batch lie in one array, and the
- * arrays in an xarray of the address space. An array that no step asked for in
- * a whole pass describes memory that is gone, and is freed.
+ * A page whose hash is not what it was is volatile and left alone, since merging
+ * it would soon cost a copy. Kept are the upper 48 bits, as many as the
+ * candidate table knows, so that a page which is not read in this pass can be
+ * noted there all the same; and an age (age.c). That is seven bytes a page: the
+ * allocator would round four up to eight.
+ *
+ * The sums of one batch lie in one array, and the arrays in an xarray of the
+ * address space. An array that no step asked for in a whole pass describes
+ * memory that is gone, and is freed.
  */
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/xarray.h>
 
 #include "engine.h"
 
 struct ks_sums {
+	u64 seed;		/* of the hashes: of their domain */
 	bool used;		/* in this pass */
-	u32 sum[KS_BATCH];	/* 0: not known */
+	u8 age[KS_BATCH];
+	u16 low[KS_BATCH];	/* bits 16 to 31 */
+	u32 high[KS_BATCH];	/* bits 32 to 63; 0: not known */
 };
 
 static unsigned long ks_nr_sums;
@@ -23,11 +32,15 @@ static unsigned long ks_nr_sums;
  * ks_sums_get - the sums of a batch
  * @km:   the address space
  * @addr: address of the batch
+ * @seed: of the hashes that it is about
+ *
+ * In another domain than before nothing is known of the pages: what they were
+ * must not be noted there, nor in the old one any more.
  *
  * Context: ks_lock held. May sleep.
- * Return: KS_BATCH sums, NULL without memory
+ * Return: the sums of its KS_BATCH slots, NULL without memory
  */
-u32 *ks_sums_get(struct ks_mm *km, unsigned long addr)
+struct ks_sums *ks_sums_get(struct ks_mm *km, unsigned long addr, u64 seed)
 {
 	unsigned long index = addr / KS_BATCH_BYTES;
 	struct ks_sums *s = xa_load(&km->sums, index);
@@ -42,8 +55,42 @@ u32 *ks_sums_get(struct ks_mm *km, unsigned long addr)
 		}
 		ks_nr_sums++;
 	}
+	if (s->seed != seed) {
+		memset(s, 0, sizeof(*s));
+		s->seed = seed;
+	}
 	s->used = true;
-	return s->sum;
+	return s;
+}
+
+/**
+ * ks_sum_update - remember what a page is
+ * @s:    sums of its batch
+ * @slot: its slot
+ * @hash: content hash
+ *
+ * Return: whether it is what it was
+ */
+bool ks_sum_update(struct ks_sums *s, unsigned int slot, u64 hash)
+{
+	u32 high = (u32)(hash >> 32) ?: 1;
+	u16 low = hash >> 16;
+	bool same = s->high[slot] == high && s->low[slot] == low;
+
+	s->high[slot] = high;
+	s->low[slot] = low;
+	return same;
+}
+
+/* What it was: the upper 48 bits of its hash, and zeroes. */
+u64 ks_sum_hash(const struct ks_sums *s, unsigned int slot)
+{
+	return (u64)s->high[slot] << 32 | (u64)s->low[slot] << 16;
+}
+
+u8 *ks_sum_age(struct ks_sums *s, unsigned int slot)
+{
+	return &s->age[slot];
 }
 
 /**

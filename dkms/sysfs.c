@@ -56,7 +56,7 @@ static ssize_t pages_to_scan_store(struct device *dev, struct device_attribute *
 		return -EPERM;
 	if (kstrtouint(buf, 10, &pages))
 		return -EINVAL;
-	return ks_pages_to_scan_set(pages) ?: count;
+	return ks_advisor_pages_set(pages) ?: count;
 }
 static DEVICE_ATTR_RW(pages_to_scan);
 
@@ -122,6 +122,7 @@ KS_COUNTER_ATTR(pages_scanned);
 KS_COUNTER_ATTR(pages_unshared);
 KS_COUNTER_ATTR(pages_volatile);
 KS_COUNTER_ATTR(pages_skipped);
+KS_COUNTER_ATTR(pages_unmergeable);
 
 static ssize_t pages_shared_show(struct device *dev, struct device_attribute *attr,
 				 char *buf)
@@ -186,6 +187,7 @@ static struct attribute *ks_attrs[] = {
 	&dev_attr_pages_unshared.attr,
 	&dev_attr_pages_volatile.attr,
 	&dev_attr_pages_skipped.attr,
+	&dev_attr_pages_unmergeable.attr,
 	&dev_attr_general_profit.attr,
 	&dev_attr_metadata_bytes.attr,
 	NULL
@@ -198,5 +200,6 @@ static const struct attribute_group ks_attr_group = {
 const struct attribute_group *ks_sysfs_groups[] = {
 	&ks_attr_group,
 	&ks_sharing_group,
+	&ks_policy_attr_group,
 	NULL
 };

@@ -45,7 +45,8 @@ static bool ks_thread_must_stop(void)
 static bool ks_thread_has_work(void)
 {
 	return READ_ONCE(ks_run) == KS_RUN_MERGE &&
-	       (READ_ONCE(ks_adopt) || !list_empty_careful(&ks_mms));
+	       (READ_ONCE(ks_adopt) || READ_ONCE(ks_policy.scan_all) ||
+		!list_empty_careful(&ks_mms));
 }
 
 static void ks_thread_pause(u64 us)
@@ -81,9 +82,11 @@ static int ks_thread_main(void *unused)
 		}
 		ks_pace_get(&pace);
 		pause = pace.sleep_us;
-		if (!ks_scan_some(pace.pages_to_scan, pace.max_merge, ks_thread_must_stop))
+		if (ks_advisor_scan_begins() &&
+		    !ks_scan_some(pace.pages_to_scan, pace.max_merge, ks_thread_must_stop))
 			pause = max_t(u64, pause, KS_IDLE_US);
-		ks_thread_pause(pause);
+		ks_thread_pause(ks_advisor_pause(pause));
+		ks_advisor_scan_ended();
 		cond_resched();
 	}
 	return 0;
@@ -181,15 +184,22 @@ int ks_pace_set(const struct ks_pace *pace)
 	return 0;
 }
 
-/* Of the pace only how many pages, at least 1. Return: 0 or -EINVAL */
-int ks_pages_to_scan_set(unsigned int pages)
+/**
+ * ks_pages_to_scan_set - set of the pace only how many pages
+ * @pages: how many, at least 1
+ * @kick:  end the thread's pause
+ *
+ * Return: 0 or -EINVAL
+ */
+int ks_pages_to_scan_set(unsigned int pages, bool kick)
 {
 	if (!pages)
 		return -EINVAL;
 	spin_lock(&ks_pace_lock);
 	ks_pace.pages_to_scan = pages;
 	spin_unlock(&ks_pace_lock);
-	ks_thread_kick();
+	if (kick)
+		ks_thread_kick();
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 
 #include "engine.h"
+#include "ksm_trace.h"
 
 /* Forks while we walk may carry merged pages past us: so more than once. */
 #define KS_UNMERGE_ROUNDS	4
@@ -110,8 +111,8 @@ static int ks_unmerge_zeros(struct mm_struct *mm, unsigned long *found,
  */
 int ks_unmerge_everything(void)
 {
+	unsigned long *found, pages = 0;
 	unsigned int round;
-	unsigned long *found;
 	int err = 0;
 
 	found = kcalloc(KS_BATCH, sizeof(*found), GFP_KERNEL);
@@ -137,9 +138,11 @@ int ks_unmerge_everything(void)
 			mmdrop(mms[i]);
 		}
 		kvfree(mms);
+		pages += total;
 		if (!total)
 			break;
 	}
 	kfree(found);
+	trace_ks_unmerge(pages, err);
 	return err;
 }

@@ -128,6 +128,10 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 		folio = page_folio(page);
 		if (!folio_test_anon(folio) || folio_test_ksm(folio))
 			continue;
+		if (folio_test_large(folio) && b->keep_huge) {
+			b->kept_huge++;
+			continue;
+		}
 		/*
 		 * What is in the swap cache would leave its copy there; what
 		 * the hardware lost must not be read.
@@ -164,6 +168,10 @@ static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b
 	folio = page_folio(page);
 	if (!folio_test_anon(folio) || folio_test_ksm(folio))
 		goto out;
+	if (b->keep_huge) {
+		b->kept_huge += b->last - b->first;
+		goto out;
+	}
 	if (folio_test_swapcache(folio) || folio_test_has_hwpoisoned(folio)) {
 		b->passed_over += b->last - b->first;
 		goto out;
@@ -187,7 +195,7 @@ out:
  * @start: where to begin
  * @end:   where to end, in the same mapping
  * @limit: most pages to take; a huge page is taken whole all the same
- * @b:     out: the pages, each with a reference
+ * @b:     in: keep_huge; out: the pages, each with a reference
  *
  * Context: mmap_lock held. May sleep.
  * Return: the address to go on from
@@ -202,6 +210,9 @@ unsigned long ks_walk_collect(struct mm_struct *mm, unsigned long start,
 	memset(b->page, 0, sizeof(b->page));
 	b->nr = 0;
 	b->passed_over = 0;
+	b->kept_huge = 0;
+	b->read = 0;
+	b->trusted = 0;
 	b->huge = false;
 
 	for (; addr < end && tables--; addr = next) {
@@ -219,7 +230,7 @@ unsigned long ks_walk_collect(struct mm_struct *mm, unsigned long start,
 			ks_walk_table(mm, pmd, addr, ks_collect_ptes, &c);
 			next = ks_slot_addr(b, b->last);
 		}
-		if (b->nr || b->passed_over)
+		if (b->nr || b->passed_over || b->kept_huge)
 			return next;
 	}
 	return addr;

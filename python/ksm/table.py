@@ -39,7 +39,7 @@ class Tunable:
     maximum: int | None = None
     choices: tuple[str, ...] = ()
     engines: tuple[EngineName, ...] = ENGINES
-    # mm/ksm.c and ksm.ko differ in the lower limit and a default only.
+    # mm/ksm.c and ksm.ko differ in the lower limit and in defaults only.
     minimums: dict[EngineName, int] = field(default_factory=dict)
     defaults: dict[EngineName, Value] = field(default_factory=dict)
     # A change needs an engine that shares nothing, so everything is unmerged for it.
@@ -54,6 +54,10 @@ class Tunable:
         if self.minimum is None or self.maximum is None:
             raise TypeError(f"{self.name} is a choice and has no limits")
         return self.minimums.get(engine, self.minimum), self.maximum
+
+    def default_of(self, engine: EngineName) -> Value:
+        """The value after boot or load of this engine."""
+        return self.defaults.get(engine, self.default)
 
     def allowed(self, engine: EngineName) -> str:
         """The values that may be written, in words: "0, 1 or 2" or "1..4294967295 (pages)"."""
@@ -98,6 +102,7 @@ def _flag(
     default: int,
     doc: str,
     engines: tuple[EngineName, ...] = ENGINES,
+    defaults: dict[EngineName, Value] | None = None,
     needs_unmerge: bool = False,
 ) -> Tunable:
     return Tunable(
@@ -108,6 +113,7 @@ def _flag(
         minimum=0,
         maximum=1,
         engines=engines,
+        defaults=defaults or {},
         needs_unmerge=needs_unmerge,
     )
 
@@ -143,6 +149,27 @@ _ALL = (
         needs_unmerge=True,
     ),
     _flag(
+        "scan_all",
+        0,
+        "take in the memory of all processes, unasked; scan_all_* say which not",
+        engines=("module",),
+    ),
+    _number(
+        "scan_all_min_uid",
+        0,
+        UINT_MAX,
+        0,
+        "",
+        "with scan_all: leave out processes of users with a lower number",
+        engines=("module",),
+    ),
+    _flag(
+        "scan_all_protected",
+        0,
+        "with scan_all: also memory that is locked or kept out of core dumps",
+        engines=("module",),
+    ),
+    _flag(
         "merge_across_nodes",
         1,
         "merge pages of different NUMA nodes; a change unmerges everything first",
@@ -169,7 +196,24 @@ _ALL = (
         engines=("module",),
     ),
     _flag("use_zero_pages", 0, "merge empty pages with the kernel's zero page"),
-    _flag("smart_scan", 1, "skip pages that often failed to merge"),
+    _flag("smart_scan", 1, "skip pages that often failed to merge", defaults={"module": 0}),
+    Tunable(
+        "thp_mode",
+        "choice",
+        "share",
+        "split huge pages: never, where thp_split_share percent would merge, or always",
+        choices=("never", "share", "always"),
+        engines=("module",),
+    ),
+    _number(
+        "thp_split_share",
+        1,
+        100,
+        12,
+        "percent",
+        "with thp_mode share: least part of a huge page that would merge",
+        engines=("module",),
+    ),
     _number(
         "stable_node_chains_prune_millisecs",
         0,
@@ -210,6 +254,7 @@ COUNTERS: dict[str, str] = {
     "pages_unshared": "pages",
     "pages_volatile": "pages",
     "pages_skipped": "pages",
+    "pages_unmergeable": "pages",
     "ksm_zero_pages": "pages",
     "general_profit": "bytes",
     "metadata_bytes": "bytes",

@@ -57,6 +57,7 @@ MODULE_ATTRIBUTES: dict[str, Value] = {
     "pages_unshared": 5,
     "pages_volatile": 1,
     "pages_skipped": 0,
+    "pages_unmergeable": 0,
     "general_profit": -4096,
     "metadata_bytes": 65536,
     "thread_pid": 512,

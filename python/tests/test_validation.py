@@ -90,4 +90,4 @@ def test_refuses_what_this_host_lacks(system: System) -> None:
 def test_defaults_are_valid() -> None:
     for tunable in TUNABLES.values():
         for engine in tunable.engines:
-            assert validate({tunable.name: tunable.default}, engine)
+            assert validate({tunable.name: tunable.default_of(engine)}, engine)

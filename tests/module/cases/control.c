@@ -231,7 +231,8 @@ CASE(control, counters_read_only, 30)
 {
 	static const char *const names[] = {
 		"full_scans", "pages_scanned", "pages_shared", "pages_sharing", "pages_unshared",
-		"pages_volatile", "pages_skipped", "general_profit", "metadata_bytes", "thread_pid",
+		"pages_volatile", "pages_skipped", "pages_unmergeable", "general_profit",
+		"metadata_bytes", "thread_pid",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -248,12 +249,13 @@ static void unprivileged(void)
 CASE(control, tunables_root_only, 30)
 {
 	static const char *const names[] = {
-		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable",
+		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable", "scan_all_min_uid",
+		"scan_all_protected", "scan_all", "smart_scan", "thp_split_share", "thp_mode",
+		"advisor_mode", "advisor_max_cpu",
 	};
 
 	unprivileged();
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		engine_read(names[i]);
 		expect_errno(engine_write(names[i], "1"), EACCES, names[i]);
 	}
 	require(open("/dev/ksm", O_RDWR) < 0 && errno == EACCES,

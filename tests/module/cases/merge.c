@@ -74,13 +74,13 @@ CASE(merge, huge_in_part, 60)
  */
 static void merged_or_skipped(char *p, size_t npages, size_t contents, uint64_t base)
 {
-	long long skipped = engine_read("pages_skipped");
+	long long skipped = engine_read("pages_unmergeable");
 
 	engine_start();
 	engine_passes(SETTLE);
 	mem_check(p, npages, contents, base);
 	if (distinct_pfns(p, npages) == npages) {
-		require(engine_read("pages_skipped") - skipped >= (long long)npages,
+		require(engine_read("pages_unmergeable") - skipped >= (long long)npages,
 			"large folios are left alone, but not counted: %s", engine_state());
 		note("large folios are left alone");
 	} else {

@@ -95,11 +95,70 @@ void engine_merge(long long shared, long long sharing)
 	engine_expect(shared, sharing);
 }
 
+/* The word of a choice that is in force. */
+const char *engine_choice(const char *name)
+{
+	static _Thread_local char text[64];
+	int n = file_read(path_of(name), text, sizeof(text));
+	char *from, *to;
+
+	if (n < 0)
+		fail("reading %s: %s", path_of(name), strerror(-n));
+	from = strchr(text, '[');
+	to = from ? strchr(from, ']') : NULL;
+	if (!to)
+		fail("%s holds \"%s\", of which no word is in force", path_of(name), text);
+	*to = '\0';
+	return from + 1;
+}
+
+void engine_choose(const char *name, const char *word)
+{
+	int err = engine_write(name, word);
+
+	if (err)
+		fail("writing %s to %s: %s", word, path_of(name), strerror(-err));
+	require(!strcmp(engine_choice(name), word), "%s was chosen for %s, but it is %s",
+		word, name, engine_choice(name));
+}
+
+long long engine_counted(const char *name, int passes)
+{
+	long long first, from, to;
+	double end = now() + 60;
+
+	engine_pace(UINT32_MAX, 150);
+	engine_passes(1);
+	/* In the long pause after a pass nothing counts. */
+	nap_ms(60);
+	first = engine_read("full_scans");
+	from = engine_read(name);
+	do {
+		require(now() < end, "no %d passes within 60 s: %s", passes, engine_state());
+		nap_ms(20);
+	} while (engine_read("full_scans") < first + passes);
+	nap_ms(60);
+	to = engine_read(name);
+	require(engine_read("full_scans") == first + passes, "the pauses are too short");
+	engine_pace(20000, 5);
+	return to - from;
+}
+
+void engine_merge_in(int passes, long long shared, long long sharing)
+{
+	engine_pace(UINT32_MAX, 100);
+	engine_start();
+	engine_passes(passes);
+	engine_stop();
+	engine_expect(shared, sharing);
+	engine_pace(20000, 5);
+}
+
 const char *engine_state(void)
 {
 	static const char *const names[] = {
 		"run", "pages_shared", "pages_sharing", "pages_unshared",
-		"pages_volatile", "pages_skipped", "pages_scanned", "full_scans",
+		"pages_volatile", "pages_skipped", "pages_unmergeable", "pages_scanned", "full_scans",
 	};
 	static _Thread_local char text[512];
 	size_t n = 0;

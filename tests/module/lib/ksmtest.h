@@ -81,6 +81,13 @@ void engine_passes(int n);
 void engine_expect(long long shared, long long sharing);
 /* Starts the thread, lets everything merge and expects the counts. */
 void engine_merge(long long shared, long long sharing);
+/* Choices, such as "never [share] always". */
+const char *engine_choice(const char *name);
+void engine_choose(const char *name, const char *word);
+/* By how much a counter grows in so many whole passes; the thread must be at work. */
+long long engine_counted(const char *name, int passes);
+/* As engine_merge(), with the thread stopped after so many passes. */
+void engine_merge_in(int passes, long long shared, long long sharing);
 /* Text of every counter, for messages. */
 const char *engine_state(void);
 

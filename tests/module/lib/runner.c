@@ -139,7 +139,7 @@ static bool quiet(void)
 /* Tunables of sharing: back to what they are at load. NULL or the one that refused. */
 static const char *reset_sharing(void)
 {
-	static const char *const initial[][2] = {
+	static const char *const sharing[][2] = {
 		{ "domain_mode", "global" },
 		{ "use_zero_pages", "0" },
 		{ "max_kernel_pages", "0" },
@@ -148,11 +148,28 @@ static const char *reset_sharing(void)
 		{ "stable_node_chains_prune_millisecs", "2000" },
 	};
 
-	for (size_t i = 0; i < sizeof(initial) / sizeof(*initial); i++)
-		if (engine_write(initial[i][0], initial[i][1]))
-			return initial[i][0];
+	for (size_t i = 0; i < sizeof(sharing) / sizeof(*sharing); i++)
+		if (engine_write(sharing[i][0], sharing[i][1]))
+			return sharing[i][0];
 	return NULL;
 }
+
+/* What a case may have changed; "two passes merge all" holds with smart_scan=0. */
+static const char *const initial[][2] = {
+	{ "run", "0" },
+	{ "adopt_mergeable", "0" },
+	{ "advisor_mode", "none" },
+	{ "advisor_target_scan_time", "200" },
+	{ "advisor_max_cpu", "70" },
+	{ "advisor_min_pages_to_scan", "500" },
+	{ "advisor_max_pages_to_scan", "30000" },
+	{ "scan_all", "0" },
+	{ "scan_all_min_uid", "0" },
+	{ "scan_all_protected", "0" },
+	{ "smart_scan", "0" },
+	{ "thp_mode", "share" },
+	{ "thp_split_share", "12" },
+};
 
 /* Brings the engine back to its initial state; NULL or what was in the way. */
 static const char *settle_engine(bool anew)
@@ -177,8 +194,14 @@ static const char *settle_engine(bool anew)
 			return text;
 		}
 	}
-	if (engine_write("run", "0") || engine_write("adopt_mergeable", "0"))
-		return "run=0 or adopt_mergeable=0 was refused";
+	for (size_t i = 0; i < sizeof(initial) / sizeof(*initial); i++) {
+		err = engine_write(initial[i][0], initial[i][1]);
+		if (err) {
+			snprintf(text, sizeof(text), "%s=%s was refused: %s", initial[i][0],
+				 initial[i][1], strerror(-err));
+			return text;
+		}
+	}
 	while (!quiet()) {
 		if (now() > end) {
 			snprintf(text, sizeof(text),

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* smart_scan: pages that long had no partner are read more seldom. */
+#include "ksmtest.h"
+
+#define N 64
+/* Most passes in a row in which a page is not read. */
+#define SKIPS 8
+
+/* Pages that have been alone for long. */
+static char *alone(void)
+{
+	char *p = mem_map(N);
+
+	mem_fill(p, N, N, 3000);
+	sentinel();
+	area_with(p, N);
+	engine_set("smart_scan", 1);
+	engine_merge(1, 1);
+	engine_passes(30);
+	return p;
+}
+
+CASE(smart, off, 60)
+{
+	long long skipped = engine_read("pages_skipped");
+	char *p = mem_map(N);
+
+	require(engine_read("smart_scan") == 0, "smart_scan is on");
+	mem_fill(p, N, N, 3000);
+	area_with(p, N);
+	engine_start();
+	engine_passes(30);
+	require(engine_counted("pages_scanned", 4) == 4 * N, "not every page is read: %s",
+		engine_state());
+	require(engine_read("pages_skipped") == skipped, "%s", engine_state());
+}
+
+CASE(smart, skips, 60)
+{
+	long long scanned, skipped, unmergeable = engine_read("pages_unmergeable");
+
+	alone();
+	scanned = engine_counted("pages_scanned", 2 * (SKIPS + 1));
+	skipped = engine_counted("pages_skipped", 2 * (SKIPS + 1));
+	require(scanned == 2 * N, "%lld pages were read in %d passes over %d", scanned,
+		2 * (SKIPS + 1), N);
+	require(skipped == 2 * SKIPS * N, "%lld pages were skipped", skipped);
+	require(engine_read("pages_unshared") == N, "%s", engine_state());
+	require(engine_read("pages_unmergeable") == unmergeable, "%s", engine_state());
+	engine_set("smart_scan", 0);
+	engine_passes(1);
+	require(engine_counted("pages_scanned", 2) == 2 * N, "pages are skipped when it is off");
+}
+
+/* An equal page that comes later merges as soon as without smart_scan. */
+CASE(smart, newcomer, 60)
+{
+	char *p = alone(), *q = mem_map(N);
+
+	mem_fill(q, N, N, 3000);
+	area_with(q, N);
+	engine_merge_in(SETTLE, 1 + N, 1 + N);
+	mem_check(p, N, N, 3000);
+	mem_check(q, N, N, 3000);
+}
+
+/* A change of its own is seen when it is read again. */
+CASE(smart, changed, 60)
+{
+	char *p = alone();
+
+	mem_fill(p, N, 4, 3900);
+	engine_merge_in(SKIPS + SETTLE, 1 + 4, 1 + N - 4);
+	mem_check(p, N, 4, 3900);
+}
+
+/* Young pages are not skipped, so new memory merges in two passes. */
+CASE(smart, fresh, 60)
+{
+	char *p;
+
+	alone();
+	p = mem_map(N);
+	mem_fill(p, N, 4, 3900);
+	area_with(p, N);
+	engine_merge_in(SETTLE, 1 + 4, 1 + N - 4);
+	mem_check(p, N, 4, 3900);
+}
+
+CASE(smart, values, 30)
+{
+	static const char *const bad[] = { "2", "-1", "x", "1x", "\n", NULL };
+
+	for (int i = 0; bad[i]; i++)
+		expect_errno(engine_write("smart_scan", bad[i]), EINVAL, bad[i]);
+	require(!module_unload(), "rmmod failed");
+	expect_errno(module_load("smart_scan=2"), EINVAL, "smart_scan=2");
+	require(!module_load("smart_scan=1"), "insmod failed");
+	require(engine_read("smart_scan") == 1, "smart_scan=1 is lost");
+}
