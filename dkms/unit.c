@@ -19,3 +19,4 @@
 #include "domain.c"
 #include "sharing.c"
 #include "zero.c"
+#include "shrinker.c"
