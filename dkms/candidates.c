@@ -32,6 +32,7 @@
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "engine.h"
 
@@ -193,6 +194,33 @@ void ks_candidates_end_pass(void)
 		cond_resched();
 	}
 	ks_pass = ks_pass % KS_PASSES + 1;
+}
+
+/**
+ * ks_candidates_shrink - give memory back
+ * @nr: how many pages
+ *
+ * What is forgotten is learned again in the next pass. One of the tables after
+ * the other is dropped, so that the rest goes on to serve.
+ *
+ * Context: ks_lock held, reclaim. May sleep.
+ * Return: pages freed
+ */
+unsigned long ks_candidates_shrink(unsigned long nr)
+{
+	static unsigned int next;
+	unsigned long slots = 0;
+	unsigned int i;
+
+	for (i = 0; i < KS_PARTS && slots * sizeof(u64) < nr * PAGE_SIZE; i++) {
+		struct ks_part *part = &ks_part[next++ % KS_PARTS];
+
+		slots += part->size;
+		kvfree(part->entry);
+		memset(part, 0, sizeof(*part));
+	}
+	ks_candidate_slots -= slots;
+	return slots * sizeof(u64) / PAGE_SIZE;
 }
 
 void ks_candidates_exit(void)

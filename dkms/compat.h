@@ -13,6 +13,7 @@
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/sched/coredump.h>
+#include <linux/shrinker.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/version.h>
@@ -94,6 +95,45 @@ static inline bool ks_mm_wants_merging(struct mm_struct *mm)
 	return mm_flags_test(MMF_VM_MERGEABLE, mm);
 #else
 	return test_bit(MMF_VM_MERGEABLE, &mm->flags);
+#endif
+}
+
+/* Shrinkers are allocated since 6.7. */
+struct ks_shrinker {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	struct shrinker *shrinker;
+#else
+	struct shrinker shrinker;
+#endif
+};
+
+typedef unsigned long (*ks_shrink_fn)(struct shrinker *shrinker, struct shrink_control *sc);
+
+static inline int ks_shrinker_register(struct ks_shrinker *s, ks_shrink_fn count,
+				       ks_shrink_fn scan)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	s->shrinker = shrinker_alloc(0, "ksm");
+	if (!s->shrinker)
+		return -ENOMEM;
+	s->shrinker->count_objects = count;
+	s->shrinker->scan_objects = scan;
+	shrinker_register(s->shrinker);
+	return 0;
+#else
+	s->shrinker.count_objects = count;
+	s->shrinker.scan_objects = scan;
+	s->shrinker.seeks = DEFAULT_SEEKS;
+	return register_shrinker(&s->shrinker, "ksm");
+#endif
+}
+
+static inline void ks_shrinker_unregister(struct ks_shrinker *s)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_free(s->shrinker);
+#else
+	unregister_shrinker(&s->shrinker);
 #endif
 }
 

@@ -25,6 +25,9 @@
  *                 for long. Unmerging waits for it, without ks_lock.
  *   folio lock    of frozen pages, by migrate_vma_setup()
  *   page table locks
+ *
+ * The shrinker may be called with any lock held and by the scan itself: it only
+ * tries ks_lock.
  */
 #ifndef KS_ENGINE_H
 #define KS_ENGINE_H
@@ -290,6 +293,7 @@ unsigned long ks_sums_bytes(void);
 void ks_candidates_exit(void);
 bool ks_candidate_seen(u64 hash, struct page *page);
 void ks_candidates_end_pass(void);
+unsigned long ks_candidates_shrink(unsigned long nr);
 unsigned long ks_candidates_bytes(void);
 
 /* kpage.c */
@@ -313,7 +317,9 @@ int ks_kpages_init(void);
 void ks_kpages_exit(void);
 int ks_kpages_reserve(unsigned int nr, int nid);
 bool ks_kpages_allowed(void);
-void ks_kpages_unreserve(void);
+unsigned long ks_kpages_unreserve(void);
+unsigned long ks_kpages_shrinkable(void);
+unsigned long ks_kpages_shrink(unsigned long nr);
 u64 ks_page_hash(struct page *page, const struct ks_scope *scope);
 struct ks_kpage *ks_kpage_find(u64 hash, const struct ks_scope *scope);
 unsigned int ks_kpage_room(const struct ks_kpage *kp);
@@ -327,6 +333,10 @@ int ks_page_node(struct page *page);
 bool ks_kpages_in_use(void);
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing);
 unsigned long ks_kpages_bytes(void);
+
+/* shrinker.c */
+int ks_shrinker_init(void);
+void ks_shrinker_exit(void);
 
 /* merge.c */
 unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,

@@ -180,10 +180,11 @@ int ks_kpages_reserve(unsigned int nr, int nid)
 	return 0;
 }
 
-/* Give back what the reserves hold. Context: ks_lock held. */
-void ks_kpages_unreserve(void)
+/* Give back what the reserves hold: how many pages. Context: ks_lock held. */
+unsigned long ks_kpages_unreserve(void)
 {
 	struct ks_kpage *kp, *next;
+	unsigned long freed = 0;
 	unsigned int i;
 
 	for (i = 0; i <= nr_node_ids; i++) {
@@ -192,8 +193,10 @@ void ks_kpages_unreserve(void)
 			put_page(kp->page);
 			kfree(kp);
 		}
+		freed += ks_reserves[i].nr;
 		ks_reserves[i].nr = 0;
 	}
+	return freed;
 }
 
 /* May one more kpage be made? Context: ks_lock held. */
@@ -355,6 +358,39 @@ void ks_kpages_reap(void)
 			ks_kpage_free(kp);
 		cond_resched();
 	}
+}
+
+/* What ks_kpages_shrink() could look at. Context: any, for a value of the moment. */
+unsigned long ks_kpages_shrinkable(void)
+{
+	return READ_ONCE(ks_nr_kpages);
+}
+
+/**
+ * ks_kpages_shrink - give memory back
+ * @nr: how many kpages to look at
+ *
+ * Context: ks_lock held, reclaim. May sleep.
+ * Return: pages freed
+ */
+unsigned long ks_kpages_shrink(unsigned long nr)
+{
+	unsigned long freed = ks_kpages_unreserve();
+
+	nr = min(nr, ks_nr_kpages);
+	while (nr--) {
+		struct ks_kpage *kp = list_first_entry(&ks_kpages, struct ks_kpage, link);
+
+		if (page_count(kp->page) == 1) {
+			ks_kpage_free(kp);
+			freed++;
+		} else {
+			/* The next call goes on from here. */
+			list_move_tail(&kp->link, &ks_kpages);
+		}
+		cond_resched();
+	}
+	return freed;
 }
 
 /**

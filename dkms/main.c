@@ -24,6 +24,7 @@
  *   sums.c        did a page change?
  *   candidates.c  did another have the same content?
  *   kpage.c       merged pages
+ *   shrinker.c    memory given back under pressure
  *   merge.c       freeze, compare, replace
  *   zero.c        empty pages
  *   unmerge.c     the way back
@@ -90,6 +91,9 @@ static int __init ks_init(void)
 	err = ks_scan_init();
 	if (err)
 		goto fail_scan;
+	err = ks_shrinker_init();
+	if (err)
+		goto fail_shrinker;
 	err = ks_thread_start();
 	if (err)
 		goto fail_thread;
@@ -108,6 +112,8 @@ static int __init ks_init(void)
 fail_device:
 	ks_thread_stop();
 fail_thread:
+	ks_shrinker_exit();
+fail_shrinker:
 	ks_scan_exit();
 fail_scan:
 	ks_kpages_exit();
@@ -118,6 +124,7 @@ static void __exit ks_exit(void)
 {
 	ks_device_unregister();
 	ks_thread_stop();
+	ks_shrinker_exit();
 	mutex_lock(&ks_lock);
 	ks_mm_free_all();
 	mutex_unlock(&ks_lock);

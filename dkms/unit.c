@@ -25,3 +25,4 @@
 #include "scan_all.c"
 #include "advisor.c"
 #include "trace.c"
+#include "shrinker.c"

@@ -18,6 +18,7 @@ KTHREAD_INFO = struct.Struct("=IIII")
 MEMORY_REGION = struct.Struct("=IIQ")
 # ksm_task_region: size, flags, mem_fd, reserved, addr, length
 TASK_REGION = struct.Struct("=IIiIQQ")
+DOMAIN = struct.Struct("=IIQQ")
 
 
 def _io(number: int) -> int:
@@ -36,6 +37,9 @@ REGISTER_MEMORY_REGION = _iow(0x20, MEMORY_REGION)
 REMOVE_MEMORY_REGION = _io(0x21)
 REGISTER_TASK = _io(0x60)
 REMOVE_TASK = _io(0x61)
+SET_DOMAIN = _io(0x62)
 
 TASK_WHOLE = 1 << 0
 TASK_DETACHED = 1 << 1
+DOMAIN_SYSTEM = 1 << 0
+DOMAIN_ZERO_PAGES = 1 << 1

@@ -43,6 +43,11 @@ _TASK_REMEDY = {
     errno.EINVAL: "the descriptor is no /proc/PID/mem, or start and length are not multiples of "
     "the page size, at least one page, in user space",
 }
+_DOMAIN_REMEDY = {
+    errno.EBUSY: "the area has regions; choose its domain before them",
+    errno.EPERM: "a number of the whole system takes CAP_SYS_ADMIN; be root",
+    errno.ENOTTY: "the loaded module has no domains; update ksm-dkms and reload it",
+}
 _THREAD_REMEDY = {
     errno.EPERM: "takes CAP_SYS_ADMIN; be root",
     errno.EINVAL: "a value is out of range; pages are at least 1",
@@ -100,6 +105,19 @@ class Area(_Descriptor):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def set_domain(self, number: int, *, system: bool = False, zero_pages: bool = False) -> None:
+        """Let the regions of this area merge with those of the same domain only.
+
+        number: 1..2^64-1, or 0 for none. It is the caller's user's own; with system it means
+        the same for every user, and 0 the common domain.
+        zero_pages: empty pages may become the kernel's zero page, which every domain shares.
+        Raises DeviceError: EBUSY (the area has regions), EPERM, ENOTTY (an older module).
+        """
+        what = f"choosing domain {number}"
+        flags = (abi.DOMAIN_SYSTEM if system else 0) | (abi.DOMAIN_ZERO_PAGES if zero_pages else 0)
+        domain = _pack(what, abi.DOMAIN, abi.DOMAIN.size, flags, number, 0)
+        self._ioctl(what, abi.SET_DOMAIN, domain, _DOMAIN_REMEDY)
 
     def register(self, addr: int, npages: int) -> None:
         """Let a range of this process's own memory be merged.

@@ -32,6 +32,9 @@ int main(void)
     NUMBER(REMOVE_MEMORY_REGION);
     NUMBER(REGISTER_TASK);
     NUMBER(REMOVE_TASK);
+    NUMBER(SET_DOMAIN);
+    NUMBER(DOMAIN_SYSTEM);
+    NUMBER(DOMAIN_ZERO_PAGES);
     NUMBER(TASK_WHOLE);
     NUMBER(TASK_DETACHED);
     FIELD(ksm_kthread_info, sleep);
@@ -47,8 +50,13 @@ int main(void)
     FIELD(ksm_task_region, reserved);
     FIELD(ksm_task_region, addr);
     FIELD(ksm_task_region, length);
-    printf("sizes %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
-           sizeof(struct ksm_memory_region), sizeof(struct ksm_task_region));
+    FIELD(ksm_domain, size);
+    FIELD(ksm_domain, flags);
+    FIELD(ksm_domain, domain);
+    FIELD(ksm_domain, reserved);
+    printf("sizes %zu %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
+           sizeof(struct ksm_memory_region), sizeof(struct ksm_task_region),
+           sizeof(struct ksm_domain));
     return 0;
 }
 """
@@ -57,6 +65,7 @@ FIELDS = {
     "ksm_kthread_info": (4, 4, 4, 4),
     "ksm_memory_region": (4, 4, 8),
     "ksm_task_region": (4, 4, 4, 4, 8, 8),
+    "ksm_domain": (4, 4, 8, 8),
 }
 
 
@@ -77,7 +86,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
 
 def test_numbers(header: list[list[str]]) -> None:
     numbers = {line[0]: int(line[1]) for line in header if len(line) == 2}
-    assert len(numbers) == 11
+    assert len(numbers) == 14
     assert numbers == {name: getattr(abi, name) for name in numbers}
 
 
@@ -87,5 +96,5 @@ def test_layouts(header: list[list[str]]) -> None:
         offsets = [sum(sizes[:index]) for index in range(len(sizes))]
         assert [(int(at), int(size)) for _, at, size in lines] == list(zip(offsets, sizes))
     sizes_of_structs = next(line[1:] for line in header if line[0] == "sizes")
-    layouts = (abi.KTHREAD_INFO, abi.MEMORY_REGION, abi.TASK_REGION)
+    layouts = (abi.KTHREAD_INFO, abi.MEMORY_REGION, abi.TASK_REGION, abi.DOMAIN)
     assert [int(size) for size in sizes_of_structs] == [layout.size for layout in layouts]

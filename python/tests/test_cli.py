@@ -134,6 +134,7 @@ def test_set_check_and_json(host: System, run: Run) -> None:
         (["register", "--pid", "1", "--length", "4096"], "--addr and --length go together"),
         (["unregister", "--pid", "1", "--pid", "2", "--addr", "0"], "give one --pid"),
         (["unregister", "--pid", "1", "--addr", "zero"], "'zero' is no address"),
+        (["register", "--pid", "1", "--domain", "0"], "'0' is no domain"),
     ],
 )
 def test_bad_usage_is_2(
@@ -240,6 +241,14 @@ def test_register_a_range(driver: Driver, run: Run) -> None:
     assert run("register", "--pid", pid, "--addr", "0x10000", "--length", "8192")[0] == 0
     _, flags, _, _, addr, length = abi.TASK_REGION.unpack(driver.calls[-1][1])
     assert (flags, addr, length) == (abi.TASK_DETACHED, 0x10000, 8192)
+
+
+def test_register_in_a_domain(driver: Driver, run: Run) -> None:
+    pid = str(os.getpid())
+    assert run("register", "--pid", pid, "--domain", "7")[0] == 0
+    (domain,) = [data for request, data in driver.calls if request == abi.SET_DOMAIN]
+    assert abi.DOMAIN.unpack(domain) == (24, 0, 7, 0)
+    assert [request for request, _ in driver.calls][-1] == abi.REGISTER_TASK
 
 
 def test_one_ended_process_does_not_keep_the_others(driver: Driver, run: Run, sleeper: int) -> None:

@@ -75,6 +75,9 @@ def _add_process(commands: _Commands[_Parser]) -> None:
     register.add_argument(
         "--length", type=_address, metavar="BYTES", help="only that much memory, from --addr"
     )
+    register.add_argument(
+        "--domain", type=_domain, metavar="N", help="merge with what you register in domain N only"
+    )
     register.set_defaults(function=process.register, parser=register)
     unregister = commands.add_parser("unregister", help="end what register began")
     unregister.set_defaults(function=process.unregister, parser=unregister)
@@ -108,6 +111,12 @@ def _uint(text: str) -> int:
 def _pid(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no pid; write a number of 1 or more")
+    return int(text)
+
+
+def _domain(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) < 2**64:
+        raise argparse.ArgumentTypeError(f"{text!r} is no domain; write 1..{2**64 - 1}")
     return int(text)
 
 

@@ -51,6 +51,8 @@ def _each(arguments: argparse.Namespace, act: Callable[[Area, int], None], done:
     """Act on every pid, also after one failed; exit status 1 when any did."""
     results: list[dict[str, object]] = []
     with Device() as device, device.create_area() as area:
+        if getattr(arguments, "domain", None):
+            area.set_domain(arguments.domain)
         for pid in arguments.pid:
             try:
                 act(area, pid)

@@ -246,7 +246,8 @@ struct ksm_domain {
  * the time of a write whether another domain has a page. The number goes to
  * every region that is added to the area later, detached ones included. Numbers
  * are private to the caller's effective user: to choose another user's is of no
- * use. With KSM_DOMAIN_SYSTEM the number means the same for every user.
+ * use. With KSM_DOMAIN_SYSTEM the number means the same for every user. Whoever
+ * is handed the area's descriptor registers in its domain.
  *
  * The number 0 stands for none: where the region is merged is then decided by
  * the driver's domain_mode. With KSM_DOMAIN_SYSTEM it is the common domain,
