@@ -107,7 +107,8 @@ static int ks_area_register_own(struct ks_area *area, u64 addr, u32 npages)
 		return -EINVAL;
 	if (!current->mm)
 		return -EINVAL;
-	return ks_region_add(current->mm, area, addr, (u64)npages << PAGE_SHIFT);
+	return ks_region_add(current->mm, area, addr, (u64)npages << PAGE_SHIFT,
+			     false);
 }
 
 static int ks_area_register_nov08(struct ks_area *area, void __user *argp)
@@ -136,14 +137,17 @@ static int ks_area_remove_own(struct ks_area *area, unsigned long addr)
 		ks_area_clear(area);
 		return 0;
 	}
-	return current->mm ? ks_region_remove(current->mm, area, addr, false) : -ENOENT;
+	return current->mm ? ks_region_remove(current->mm, area, addr, false, false) :
+			     -ENOENT;
 }
+
+#define KS_TASK_FLAGS	(KSM_TASK_WHOLE | KSM_TASK_DETACHED | KSM_TASK_CHILDREN)
 
 static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *argp)
 {
 	struct ksm_task_region region;
 	struct mm_struct *mm;
-	bool whole;
+	bool whole, children;
 	u32 size;
 	int err;
 
@@ -156,15 +160,21 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 	err = copy_struct_from_user(&region, sizeof(region), argp, size);
 	if (err)
 		return err;
-	if (region.flags & ~(KSM_TASK_WHOLE | KSM_TASK_DETACHED) || region.reserved)
+	if (region.flags & ~KS_TASK_FLAGS || region.reserved)
 		return -EINVAL;
 	whole = region.flags & KSM_TASK_WHOLE;
+	children = region.flags & KSM_TASK_CHILDREN;
 	if (whole && (region.addr || region.length))
+		return -EINVAL;
+	if (children && !whole)
 		return -EINVAL;
 	if (cmd == KSM_REMOVE_TASK && region.length)
 		return -EINVAL;
 	if (cmd == KSM_REGISTER_TASK && !whole && !region.length)
 		return -EINVAL;
+	/* Of a child to come nobody can say who may trace it. */
+	if (children && !capable(CAP_SYS_PTRACE))
+		return -EPERM;
 	if (region.flags & KSM_TASK_DETACHED)
 		area = NULL;
 
@@ -172,9 +182,9 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 	if (IS_ERR(mm))
 		return PTR_ERR(mm);
 	if (cmd == KSM_REGISTER_TASK)
-		err = ks_region_add(mm, area, region.addr, region.length);
+		err = ks_region_add(mm, area, region.addr, region.length, children);
 	else
-		err = ks_region_remove(mm, area, region.addr, whole);
+		err = ks_region_remove(mm, area, region.addr, whole, children);
 	mmput(mm);
 	return err;
 }
@@ -194,6 +204,10 @@ static long ks_area_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case KSM_REGISTER_TASK:
 	case KSM_REMOVE_TASK:
 		return ks_area_task(area, cmd, argp);
+	case KSM_AREA_STATISTICS:
+		return ks_statistics(area, argp);
+	case KSM_AREA_UNMERGE:
+		return arg ? -EINVAL : ks_unmerge_area(area);
 	default:
 		return -ENOTTY;
 	}
@@ -239,6 +253,8 @@ static long ks_device_ioctl(struct file *file, unsigned int cmd, unsigned long a
 		return KSM_API_VERSION;
 	case KSM_CREATE_SHARED_MEMORY_AREA:
 		return ks_area_create();
+	case KSM_CREATE_SCAN:
+		return ks_scan_create();
 	case KSM_START_STOP_KTHREAD:
 		return ks_kthread_control_nov08(argp);
 	case KSM_START_STOP_KTHREAD_RHEL5:
@@ -249,6 +265,8 @@ static long ks_device_ioctl(struct file *file, unsigned int cmd, unsigned long a
 	case KSM_GET_INFO_KTHREAD_RHEL5:
 	case KSM_GET_INFO_KTHREAD_MAR09:
 		return ks_kthread_info(cmd, argp);
+	case KSM_TASK_STATISTICS:
+		return ks_statistics(NULL, argp);
 	default:
 		return -ENOTTY;
 	}

@@ -17,6 +17,7 @@
  *
  * Locks, outermost first
  *
+ *   ks_scan_turn  whose turn it is to scan: held for a whole ks_scan_some()
  *   ks_run_lock   serializes changes of the run state; nothing else
  *   ks_lock       everything above, all tables and all counters. The scan
  *                 takes it for one step (at most KS_BATCH pages) at a time, so
@@ -58,6 +59,8 @@ struct ks_mm {
 	struct list_head regions;	/* by address, disjoint */
 	bool adopted;			/* its VM_MERGEABLE memory too */
 	struct xarray sums;		/* see sums.c */
+	unsigned long nr_sums;
+	unsigned long visit;		/* see extent.c */
 };
 
 struct ks_area {
@@ -72,6 +75,7 @@ struct ks_region {
 	struct list_head in_mm;
 	struct list_head in_area;	/* empty when detached */
 	struct ks_user *user;
+	u64 family;			/* 0: without children, see children.c */
 };
 
 struct ks_kpage {
@@ -144,29 +148,42 @@ struct ks_counters {
 extern struct mutex ks_lock;
 extern struct ks_counters ks_counters;
 extern struct list_head ks_mms;
+extern unsigned int ks_nr_families;
 
 /* device.c */
 int ks_device_register(void);
 void ks_device_unregister(void);
 
 /* region.c */
-int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 length);
-int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all);
+int ks_region_add(struct mm_struct *mm, struct ks_area *area, u64 addr, u64 length,
+		  bool children);
+int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all,
+		     bool children);
+void ks_region_copy(const struct ks_region *like, struct mm_struct *mm);
+void ks_region_free(struct ks_region *r);
 void ks_area_clear(struct ks_area *area);
 struct ks_mm *ks_mm_find(struct mm_struct *mm);
 struct ks_mm *ks_mm_adopt(struct mm_struct *mm);
 void ks_mm_disown_all(void);
 void ks_mm_prune_dead(void);
 void ks_mm_free(struct ks_mm *km);
+void ks_mm_free_if_idle(struct ks_mm *km);
 void ks_mm_free_all(void);
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
 				       unsigned long *end);
+
+/* children.c */
+u64 ks_family_new(void);
+void ks_family_remove(u64 family);
+void ks_children_take(void);
 
 /* task_mem.c */
 int ks_task_mem_learn(void);
 struct mm_struct *ks_task_mem_get(int fd);
 
 /* processes.c */
+struct mm_struct *ks_process_mm(struct task_struct *process,
+				bool (*wanted)(struct mm_struct *mm));
 struct mm_struct **ks_processes_mms(bool (*wanted)(struct mm_struct *mm), size_t *nr);
 void ks_processes_adopt(void);
 
@@ -179,11 +196,65 @@ unsigned long ks_walk_find_merged(struct mm_struct *mm, unsigned long start,
 				  unsigned long end, unsigned long *found,
 				  unsigned int *nr);
 
+/**
+ * struct ks_page_counts - the pages that a stretch of memory maps
+ * @mapped:  anonymous and merged pages
+ * @merged:  merged ones among them
+ * @sharing: merged ones that something else maps too
+ * @zero:    mappings of the kernel's zero page
+ * @saved:   bytes that merging saved, see statistics.c
+ */
+struct ks_page_counts {
+	unsigned long mapped;
+	unsigned long merged;
+	unsigned long sharing;
+	unsigned long zero;
+	u64 saved;
+};
+
+unsigned long ks_walk_count(struct mm_struct *mm, unsigned long start, unsigned long end,
+			    struct ks_page_counts *c);
+
+/* extent.c */
+struct ks_extent {
+	struct mm_struct *mm;		/* mm_count taken */
+	unsigned long start;
+	unsigned long end;
+};
+
+/**
+ * struct ks_extents - memory, with or without an end to its life
+ * @extent:         where
+ * @nr:             how many extents
+ * @nr_mms:         address spaces that they are in
+ * @nr_regions:     regions that they stand for
+ * @metadata_bytes: what the engine keeps of these address spaces
+ */
+struct ks_extents {
+	struct ks_extent *extent;
+	size_t nr;
+	unsigned long nr_mms;
+	unsigned long nr_regions;
+	unsigned long metadata_bytes;
+};
+
+typedef int (*ks_extent_fn)(struct vm_area_struct *vma, unsigned long *addr,
+			    unsigned long end, void *arg);
+int ks_extents_of_area(struct ks_area *area, struct ks_extents *x);
+int ks_extents_of_mm(struct mm_struct *mm, struct ks_extents *x);
+void ks_extents_free(struct ks_extents *x);
+int ks_extent_walk(const struct ks_extent *x, ks_extent_fn fn, void *arg);
+int ks_extents_walk(const struct ks_extents *x, ks_extent_fn fn, void *arg);
+
+/* statistics.c */
+int ks_statistics(struct ks_area *area, void __user *argp);
+
 /* sums.c */
 u32 *ks_sums_get(struct ks_mm *km, unsigned long addr);
 void ks_sums_sweep(struct ks_mm *km);
 void ks_sums_free(struct ks_mm *km);
 unsigned long ks_sums_bytes(void);
+unsigned long ks_mm_metadata_bytes(const struct ks_mm *km);
 
 /* candidates.c */
 void ks_candidates_exit(void);
@@ -201,6 +272,7 @@ struct ks_kpage *ks_kpage_find(u64 hash);
 bool ks_kpage_has_room(const struct ks_kpage *kp);
 struct ks_kpage *ks_kpage_create(u64 hash, struct page *content);
 void ks_kpages_reap(void);
+unsigned int ks_page_users(const struct page *page);
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing);
 unsigned long ks_kpages_bytes(void);
 
@@ -210,13 +282,18 @@ unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
 
 /* unmerge.c */
 int ks_unmerge_everything(void);
+int ks_unmerge_area(struct ks_area *area);
 
 /* scan.c */
+extern struct mutex ks_scan_turn;
 int ks_scan_init(void);
 void ks_scan_exit(void);
 bool ks_scan_some(unsigned int pages, unsigned int max_merge, bool (*stop)(void));
 void ks_scan_tidy(void);
 void ks_scan_forget(struct ks_mm *km);
+
+/* scan_file.c */
+int ks_scan_create(void);
 
 /* thread.c */
 #define KS_RUN_STOP	0
@@ -241,6 +318,8 @@ void ks_thread_kick(void);
 int ks_thread_pid(void);
 int ks_run_set(unsigned int run);
 unsigned int ks_run_get(void);
+int ks_scan_permit(unsigned int *permit);
+bool ks_scan_permit_ended(unsigned int permit);
 void ks_pace_get(struct ks_pace *pace);
 int ks_pace_set(const struct ks_pace *pace);
 int ks_pages_to_scan_set(unsigned int pages);

@@ -11,14 +11,18 @@
  *   region.c      which memory may be merged
  *   task_mem.c    other tasks' memory, by /proc/PID/mem
  *   processes.c   the memory of all processes
+ *   children.c    the memory of a task's children
  *   thread.c      when to scan
  *   scan.c        a pass, a step, and what becomes of a page
+ *   scan_file.c   a scan that somebody else than the thread does
  *   walk.c        page tables
  *   sums.c        did a page change?
  *   candidates.c  did another have the same content?
  *   kpage.c       merged pages
  *   merge.c       freeze, compare, replace
  *   unmerge.c     the way back
+ *   extent.c      registered memory, to be walked without locks
+ *   statistics.c  what merging does for an area or a task
  *   compat.h      what differs between kernels
  *
  * Object lifetimes and the lock order: engine.h.

@@ -41,6 +41,7 @@ u32 *ks_sums_get(struct ks_mm *km, unsigned long addr)
 			return NULL;
 		}
 		ks_nr_sums++;
+		km->nr_sums++;
 	}
 	s->used = true;
 	return s->sum;
@@ -65,6 +66,7 @@ void ks_sums_sweep(struct ks_mm *km)
 		xa_erase(&km->sums, index);
 		kfree(s);
 		ks_nr_sums--;
+		km->nr_sums--;
 	}
 }
 
@@ -78,6 +80,12 @@ void ks_sums_free(struct ks_mm *km)
 		ks_nr_sums--;
 	}
 	xa_destroy(&km->sums);
+}
+
+/* What the engine keeps of one address space. Context: ks_lock held. */
+unsigned long ks_mm_metadata_bytes(const struct ks_mm *km)
+{
+	return km->nr_sums * sizeof(struct ks_sums);
 }
 
 unsigned long ks_sums_bytes(void)

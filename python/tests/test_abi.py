@@ -32,8 +32,14 @@ int main(void)
     NUMBER(REMOVE_MEMORY_REGION);
     NUMBER(REGISTER_TASK);
     NUMBER(REMOVE_TASK);
+    NUMBER(CREATE_SCAN);
+    NUMBER(SCAN);
+    NUMBER(AREA_STATISTICS);
+    NUMBER(TASK_STATISTICS);
+    NUMBER(AREA_UNMERGE);
     NUMBER(TASK_WHOLE);
     NUMBER(TASK_DETACHED);
+    NUMBER(TASK_CHILDREN);
     FIELD(ksm_kthread_info, sleep);
     FIELD(ksm_kthread_info, pages_to_scan);
     FIELD(ksm_kthread_info, max_pages_to_merge);
@@ -47,8 +53,24 @@ int main(void)
     FIELD(ksm_task_region, reserved);
     FIELD(ksm_task_region, addr);
     FIELD(ksm_task_region, length);
-    printf("sizes %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
-           sizeof(struct ksm_memory_region), sizeof(struct ksm_task_region));
+    FIELD(ksm_user_scan, pages_to_scan);
+    FIELD(ksm_user_scan, max_pages_to_merge);
+    FIELD(ksm_statistics, size);
+    FIELD(ksm_statistics, flags);
+    FIELD(ksm_statistics, mem_fd);
+    FIELD(ksm_statistics, reserved);
+    FIELD(ksm_statistics, address_spaces);
+    FIELD(ksm_statistics, regions);
+    FIELD(ksm_statistics, pages_mapped);
+    FIELD(ksm_statistics, pages_merged);
+    FIELD(ksm_statistics, pages_sharing);
+    FIELD(ksm_statistics, zero_pages);
+    FIELD(ksm_statistics, saved_bytes);
+    FIELD(ksm_statistics, metadata_bytes);
+    FIELD(ksm_statistics, profit);
+    printf("sizes %zu %zu %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
+           sizeof(struct ksm_memory_region), sizeof(struct ksm_task_region),
+           sizeof(struct ksm_user_scan), sizeof(struct ksm_statistics));
     return 0;
 }
 """
@@ -57,6 +79,8 @@ FIELDS = {
     "ksm_kthread_info": (4, 4, 4, 4),
     "ksm_memory_region": (4, 4, 8),
     "ksm_task_region": (4, 4, 4, 4, 8, 8),
+    "ksm_user_scan": (4, 4),
+    "ksm_statistics": (4, 4, 4, 4, *(8,) * 9),
 }
 
 
@@ -77,7 +101,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
 
 def test_numbers(header: list[list[str]]) -> None:
     numbers = {line[0]: int(line[1]) for line in header if len(line) == 2}
-    assert len(numbers) == 11
+    assert len(numbers) == 17
     assert numbers == {name: getattr(abi, name) for name in numbers}
 
 
@@ -87,5 +111,11 @@ def test_layouts(header: list[list[str]]) -> None:
         offsets = [sum(sizes[:index]) for index in range(len(sizes))]
         assert [(int(at), int(size)) for _, at, size in lines] == list(zip(offsets, sizes))
     sizes_of_structs = next(line[1:] for line in header if line[0] == "sizes")
-    layouts = (abi.KTHREAD_INFO, abi.MEMORY_REGION, abi.TASK_REGION)
+    layouts = (
+        abi.KTHREAD_INFO,
+        abi.MEMORY_REGION,
+        abi.TASK_REGION,
+        abi.USER_SCAN,
+        abi.STATISTICS,
+    )
     assert [int(size) for size in sizes_of_structs] == [layout.size for layout in layouts]
