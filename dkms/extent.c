@@ -148,9 +148,7 @@ int ks_extent_walk(const struct ks_extent *x, ks_extent_fn fn, void *arg)
 	return err;
 }
 
-/**
- * ks_extents_walk - ks_extent_walk() of all of them
- */
+/* ks_extent_walk() of all of them; the first error ends it. */
 int ks_extents_walk(const struct ks_extents *x, ks_extent_fn fn, void *arg)
 {
 	int err = 0;

@@ -117,9 +117,7 @@ class _Descriptor:
         self._ioctl(what, request, buffer, _WALK_REMEDY)
         return Statistics(*abi.STATISTICS.unpack(buffer)[4:])
 
-    def _plain(
-        self, what: str, request: int, remedies: dict[int, str] | None = None
-    ) -> int:
+    def _plain(self, what: str, request: int, remedies: dict[int, str] | None = None) -> int:
         try:
             return fcntl.ioctl(self._fd, request, 0)
         except OSError as error:
