@@ -9,7 +9,9 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include <linux/fuse.h>
 
 #include "ksmtest.h"
 #include "remote.h"
@@ -108,6 +110,90 @@ CASE(attack, mounted_over, 60)
 	require(!of_task(mem).regions, "the task was registered");
 	peer_end(&peer);
 	unlink("/tmp/mem");
+	remote_end(&r);
+}
+
+static void fuse_answer(int fd, uint64_t unique, int error, void *data, size_t size)
+{
+	struct fuse_out_header out = { .len = sizeof(out) + size, .error = error,
+		.unique = unique };
+	struct iovec io[] = { { &out, sizeof(out) }, { data, size } };
+
+	require(writev(fd, io, 2) == (ssize_t)out.len, "answering FUSE: %s", strerror(errno));
+}
+
+/* A file system whose root is one file, which everybody may open. */
+static void fuse_serve(struct peer *self, void *arg)
+{
+	static char request[1 << 18];
+	struct fuse_in_header *in = (struct fuse_in_header *)request;
+	int fd = *(int *)arg;
+
+	(void)self;
+	while (read(fd, request, sizeof(request)) > 0) {
+		struct fuse_init_out init = { .major = FUSE_KERNEL_VERSION, .minor = 31,
+			.max_write = 4096 };
+		struct fuse_attr_out attr = { .attr_valid = 60, .attr = { .ino = 1,
+			.mode = S_IFREG | 0666, .nlink = 1, .blksize = 4096 } };
+		struct fuse_open_out opened = { .fh = 1 };
+
+		switch (in->opcode) {
+		case FUSE_INIT:
+			fuse_answer(fd, in->unique, 0, &init, sizeof(init));
+			break;
+		case FUSE_GETATTR:
+			fuse_answer(fd, in->unique, 0, &attr, sizeof(attr));
+			break;
+		case FUSE_OPEN:
+			fuse_answer(fd, in->unique, 0, &opened, sizeof(opened));
+			break;
+		case FUSE_FORGET:
+		case FUSE_BATCH_FORGET:
+			break;
+		default:
+			fuse_answer(fd, in->unique, -ENOSYS, NULL, 0);
+		}
+	}
+}
+
+static void opens_fuse(struct peer *self, void *arg)
+{
+	pid_t target = *(pid_t *)arg;
+	int dev = open("/dev/fuse", O_RDWR | O_CLOEXEC), area = area_new(), fd;
+	char options[128], path[64];
+	struct peer server;
+
+	require(dev >= 0, "/dev/fuse: %s", strerror(errno));
+	require(!unshare(CLONE_NEWNS), "unshare: %s", strerror(errno));
+	require(!mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "mount: %s", strerror(errno));
+	snprintf(options, sizeof(options), "fd=%d,rootmode=100666,user_id=0,group_id=0", dev);
+	snprintf(path, sizeof(path), "/proc/%d/mem", target);
+	require(!mount("fuse", path, "fuse", 0, options), "mounting FUSE on %s: %s", path,
+		strerror(errno));
+	server = peer_start(fuse_serve, &dev);
+	fd = open_mem(target, O_RDWR);
+	require(fd >= 0, "opening it: %s", strerror(errno));
+	expect_errno(task_add(area, fd, NULL, 0, KSM_TASK_WHOLE), EINVAL, "a file of FUSE");
+	expect_errno(task_remove(area, fd, NULL, KSM_TASK_WHOLE), EINVAL, "a file of FUSE");
+	peer_tell(self);
+	peer_wait(self);
+	close(fd);
+	require(!umount2(path, MNT_DETACH), "umount: %s", strerror(errno));
+	peer_kill(&server);
+}
+
+CASE(attack, fuse, 60)
+{
+	struct remote r = remote_start();
+	int mem = mem_open(r.peer.pid);
+	struct peer peer;
+
+	if (access("/dev/fuse", F_OK))
+		skip("there is no /dev/fuse");
+	peer = peer_start(opens_fuse, &r.peer.pid);
+	peer_wait(&peer);
+	require(!of_task(mem).regions, "the task was registered");
+	peer_end(&peer);
 	remote_end(&r);
 }
 
