@@ -10,7 +10,7 @@
  *              region goes and it is not adopted, or when a step (or, without
  *              work, the thread every few seconds) finds no users left.
  *   ks_region  A range of addresses of a ks_mm. Freed with its area, by
- *              removal, or with its ks_mm.
+ *              removal, its own or its family's, or with its ks_mm.
  *   ks_area    What an area descriptor stands for. Freed with its last file.
  *   ks_kpage   A merged page. Freed when nothing maps or pins it any more; at
  *              unload those that are still mapped are handed to core mm.
