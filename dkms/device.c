@@ -108,7 +108,8 @@ static int ks_area_register_own(struct ks_area *area, u64 addr, u32 npages)
 		return -EINVAL;
 	if (!current->mm)
 		return -EINVAL;
-	return ks_region_add(current->mm, area, false, addr, (u64)npages << PAGE_SHIFT);
+	return ks_region_add(current->mm, area, false, false, addr,
+			     (u64)npages << PAGE_SHIFT);
 }
 
 static int ks_area_register_nov08(struct ks_area *area, void __user *argp)
@@ -137,14 +138,17 @@ static int ks_area_remove_own(struct ks_area *area, unsigned long addr)
 		ks_area_clear(area);
 		return 0;
 	}
-	return current->mm ? ks_region_remove(current->mm, area, addr, false) : -ENOENT;
+	return current->mm ? ks_region_remove(current->mm, area, addr, false, false) :
+			     -ENOENT;
 }
+
+#define KS_TASK_FLAGS	(KSM_TASK_WHOLE | KSM_TASK_DETACHED | KSM_TASK_CHILDREN)
 
 static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *argp)
 {
 	struct ksm_task_region region;
 	struct mm_struct *mm;
-	bool whole, detached;
+	bool whole, detached, children;
 	u32 size;
 	int err;
 
@@ -157,24 +161,30 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 	err = copy_struct_from_user(&region, sizeof(region), argp, size);
 	if (err)
 		return err;
-	if (region.flags & ~(KSM_TASK_WHOLE | KSM_TASK_DETACHED) || region.reserved)
+	if (region.flags & ~KS_TASK_FLAGS || region.reserved)
 		return -EINVAL;
 	whole = region.flags & KSM_TASK_WHOLE;
+	children = region.flags & KSM_TASK_CHILDREN;
 	if (whole && (region.addr || region.length))
+		return -EINVAL;
+	if (children && !whole)
 		return -EINVAL;
 	if (cmd == KSM_REMOVE_TASK && region.length)
 		return -EINVAL;
 	if (cmd == KSM_REGISTER_TASK && !whole && !region.length)
 		return -EINVAL;
 	detached = region.flags & KSM_TASK_DETACHED;
+	/* Of a child to come nobody can say who may trace it. */
+	if (children && !capable(CAP_SYS_PTRACE))
+		return -EPERM;
 
 	mm = ks_task_mem_get(region.mem_fd);
 	if (IS_ERR(mm))
 		return PTR_ERR(mm);
 	if (cmd == KSM_REGISTER_TASK)
-		err = ks_region_add(mm, area, detached, region.addr, region.length);
+		err = ks_region_add(mm, area, detached, children, region.addr, region.length);
 	else
-		err = ks_region_remove(mm, detached ? NULL : area, region.addr, whole);
+		err = ks_region_remove(mm, detached ? NULL : area, region.addr, whole, children);
 	mmput(mm);
 	return err;
 }
@@ -230,6 +240,10 @@ static long ks_area_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return ks_area_task(area, cmd, argp);
 	case KSM_SET_DOMAIN:
 		return ks_area_domain(area, argp);
+	case KSM_AREA_STATISTICS:
+		return ks_statistics(area, argp);
+	case KSM_AREA_UNMERGE:
+		return arg ? -EINVAL : ks_unmerge_area(area);
 	default:
 		return -ENOTTY;
 	}
@@ -275,6 +289,8 @@ static long ks_device_ioctl(struct file *file, unsigned int cmd, unsigned long a
 		return KSM_API_VERSION;
 	case KSM_CREATE_SHARED_MEMORY_AREA:
 		return ks_area_create();
+	case KSM_CREATE_SCAN:
+		return ks_scan_create();
 	case KSM_START_STOP_KTHREAD:
 		return ks_kthread_control_nov08(argp);
 	case KSM_START_STOP_KTHREAD_RHEL5:
@@ -285,6 +301,8 @@ static long ks_device_ioctl(struct file *file, unsigned int cmd, unsigned long a
 	case KSM_GET_INFO_KTHREAD_RHEL5:
 	case KSM_GET_INFO_KTHREAD_MAR09:
 		return ks_kthread_info(cmd, argp);
+	case KSM_TASK_STATISTICS:
+		return ks_statistics(NULL, argp);
 	default:
 		return -ENOTTY;
 	}

@@ -10,13 +10,14 @@
  *              region goes and it is not adopted or scan_all's, or when a step (or, without
  *              work, the thread every few seconds) finds no users left.
  *   ks_region  A range of addresses of a ks_mm. Freed with its area, by
- *              removal, or with its ks_mm.
+ *              removal, its own or its family's, or with its ks_mm.
  *   ks_area    What an area descriptor stands for. Freed with its last file.
  *   ks_kpage   A merged page. Freed when nothing maps or pins it any more; at
  *              unload those that are still mapped are handed to core mm.
  *
  * Locks, outermost first
  *
+ *   ks_scan_turn  whose turn it is to scan: held for a whole ks_scan_some()
  *   ks_run_lock   serializes changes of the run state; nothing else
  *   ks_lock       everything above, all tables and all counters. The scan
  *                 takes it for one step (at most KS_BATCH pages) at a time, so
@@ -63,7 +64,9 @@ struct ks_mm {
 	u64 id;				/* never that of another, also later */
 	bool all;			/* scan_all's */
 	struct xarray sums;		/* see sums.c */
+	unsigned long nr_sums;
 	struct xarray zeros;		/* see zero.c */
+	unsigned long visit;		/* see extent.c */
 };
 
 /* What a domain belongs to. */
@@ -123,6 +126,7 @@ struct ks_region {
 	struct list_head in_mm;
 	struct list_head in_area;	/* empty when detached */
 	struct ks_user *user;
+	u64 family;			/* 0: without children, see children.c */
 };
 
 struct ks_kpage {
@@ -217,6 +221,7 @@ struct ks_counters {
 extern struct mutex ks_lock;
 extern struct ks_counters ks_counters;
 extern struct list_head ks_mms;
+extern unsigned int ks_nr_families;
 
 /* device.c */
 int ks_device_register(void);
@@ -224,8 +229,11 @@ void ks_device_unregister(void);
 
 /* region.c */
 int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
-		  u64 addr, u64 length);
-int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all);
+		  bool children, u64 addr, u64 length);
+int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all,
+		     bool children);
+void ks_region_copy(const struct ks_region *like, struct mm_struct *mm);
+void ks_region_free(struct ks_region *r);
 void ks_area_clear(struct ks_area *area);
 int ks_area_set_given(struct ks_area *area, const struct ks_given *given);
 struct ks_mm *ks_mm_find(struct mm_struct *mm);
@@ -235,6 +243,7 @@ struct ks_mm *ks_mm_adopt(struct mm_struct *mm);
 void ks_mm_disown_all(void);
 void ks_mm_prune_dead(void);
 void ks_mm_free(struct ks_mm *km);
+void ks_mm_free_if_idle(struct ks_mm *km);
 void ks_mm_free_all(void);
 struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
 				       unsigned long *end,
@@ -262,12 +271,18 @@ void ks_zeros_unmerged(struct mm_struct *mm, unsigned long index);
 unsigned long ks_zeros_count(void);
 unsigned long ks_zeros_bytes(void);
 
+/* children.c */
+u64 ks_family_new(void);
+void ks_family_remove(u64 family);
+void ks_children_take(void);
+
 /* task_mem.c */
 int ks_task_mem_learn(void);
 struct mm_struct *ks_task_mem_get(int fd);
 
 /* processes.c */
 typedef bool (*ks_process_fn)(struct task_struct *process, struct mm_struct *mm);
+struct mm_struct *ks_process_mm(struct task_struct *process, ks_process_fn wanted);
 struct mm_struct **ks_processes_mms(ks_process_fn wanted, size_t *nr);
 void ks_processes_adopt(void);
 
@@ -280,6 +295,59 @@ unsigned long ks_walk_find_merged(struct mm_struct *mm, unsigned long start,
 				  unsigned long end, unsigned long *found,
 				  unsigned int *nr);
 
+/**
+ * struct ks_page_counts - the pages that a stretch of memory maps
+ * @mapped:  anonymous and merged pages
+ * @merged:  merged ones among them
+ * @sharing: merged ones that something else maps too
+ * @zero:    mappings of the kernel's zero page
+ * @saved:   bytes that merging saved, see statistics.c
+ */
+struct ks_page_counts {
+	unsigned long mapped;
+	unsigned long merged;
+	unsigned long sharing;
+	unsigned long zero;
+	u64 saved;
+};
+
+unsigned long ks_walk_count(struct mm_struct *mm, unsigned long start, unsigned long end,
+			    struct ks_page_counts *c);
+
+/* extent.c */
+struct ks_extent {
+	struct mm_struct *mm;		/* mm_count taken */
+	unsigned long start;
+	unsigned long end;
+};
+
+/**
+ * struct ks_extents - memory, with or without an end to its life
+ * @extent:         where
+ * @nr:             how many extents
+ * @nr_mms:         address spaces that they are in
+ * @nr_regions:     regions that they stand for
+ * @metadata_bytes: what the engine keeps of these address spaces
+ */
+struct ks_extents {
+	struct ks_extent *extent;
+	size_t nr;
+	unsigned long nr_mms;
+	unsigned long nr_regions;
+	unsigned long metadata_bytes;
+};
+
+typedef int (*ks_extent_fn)(struct vm_area_struct *vma, unsigned long *addr,
+			    unsigned long end, void *arg);
+int ks_extents_of_area(struct ks_area *area, struct ks_extents *x);
+int ks_extents_of_mm(struct mm_struct *mm, struct ks_extents *x);
+void ks_extents_free(struct ks_extents *x);
+int ks_extent_walk(const struct ks_extent *x, ks_extent_fn fn, void *arg);
+int ks_extents_walk(const struct ks_extents *x, ks_extent_fn fn, void *arg);
+
+/* statistics.c */
+int ks_statistics(struct ks_area *area, void __user *argp);
+
 /* sums.c */
 struct ks_sums *ks_sums_get(struct ks_mm *km, unsigned long addr, u64 seed);
 bool ks_sum_update(struct ks_sums *s, unsigned int slot, u64 hash);
@@ -288,6 +356,7 @@ u8 *ks_sum_age(struct ks_sums *s, unsigned int slot);
 void ks_sums_sweep(struct ks_mm *km);
 void ks_sums_free(struct ks_mm *km);
 unsigned long ks_sums_bytes(void);
+unsigned long ks_mm_metadata_bytes(const struct ks_mm *km);
 
 /* candidates.c */
 void ks_candidates_exit(void);
@@ -331,6 +400,7 @@ void ks_kpages_prune(void);
 void ks_kpages_count_chains(unsigned long *chains, unsigned long *dups);
 int ks_page_node(struct page *page);
 bool ks_kpages_in_use(void);
+unsigned int ks_page_users(const struct page *page);
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing);
 unsigned long ks_kpages_bytes(void);
 
@@ -344,6 +414,7 @@ unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
 
 /* unmerge.c */
 int ks_unmerge_everything(void);
+int ks_unmerge_area(struct ks_area *area);
 
 /* policy.c */
 enum ks_thp_mode {
@@ -410,11 +481,15 @@ void ks_huge_judge(struct ks_batch *b, struct ks_sums *s);
 /* scan.c */
 bool ks_read_page(struct ks_batch *b, struct ks_sums *s, unsigned int slot, bool known);
 bool ks_trust_page(struct ks_batch *b, struct ks_sums *s, unsigned int slot);
+extern struct mutex ks_scan_turn;
 int ks_scan_init(void);
 void ks_scan_exit(void);
 bool ks_scan_some(unsigned int pages, unsigned int max_merge, bool (*stop)(void));
 void ks_scan_tidy(void);
 void ks_scan_forget(struct ks_mm *km);
+
+/* scan_file.c */
+int ks_scan_create(void);
 
 /* thread.c */
 #define KS_RUN_STOP	0
@@ -439,6 +514,8 @@ void ks_thread_kick(void);
 int ks_thread_pid(void);
 int ks_run_set(unsigned int run);
 unsigned int ks_run_get(void);
+int ks_scan_permit(unsigned int *permit);
+bool ks_scan_permit_ended(unsigned int permit);
 void ks_pace_get(struct ks_pace *pace);
 int ks_pace_set(const struct ks_pace *pace);
 int ks_pages_to_scan_set(unsigned int pages, bool kick);

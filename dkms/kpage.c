@@ -112,6 +112,18 @@ static int ks_kpage_users(const struct ks_kpage *kp)
 	return atomic_read(&kp->page->_mapcount);
 }
 
+/**
+ * ks_page_users - how many page table entries map a merged page
+ * @page: the page
+ *
+ * Context: page table lock of one of them. One too few, 0 at least, for a page
+ * that an unloaded module left behind.
+ */
+unsigned int ks_page_users(const struct page *page)
+{
+	return max(atomic_read(&page->_mapcount), 0);
+}
+
 int ks_kpages_init(void)
 {
 	unsigned int i;

@@ -15,11 +15,13 @@
  *   task_mem.c    other tasks' memory, by /proc/PID/mem
  *   processes.c   the memory of all processes
  *   scan_all.c    which of them to merge without being asked
+ *   children.c    the memory of a task's children
  *   thread.c      when to scan
  *   advisor.c     how fast, unless an administrator says so
  *   scan.c        a pass, a step, and what becomes of a page
  *   huge.c        huge pages: which to split
  *   age.c         pages that need not be read again
+ *   scan_file.c   a scan that somebody else than the thread does
  *   walk.c        page tables
  *   sums.c        did a page change?
  *   candidates.c  did another have the same content?
@@ -29,6 +31,8 @@
  *   zero.c        empty pages
  *   unmerge.c     the way back
  *   trace.c       trace events, see ksm_trace.h
+ *   extent.c      registered memory, to be walked without locks
+ *   statistics.c  what merging does for an area or a task
  *   compat.h      what differs between kernels
  *
  * Object lifetimes and the lock order: engine.h.

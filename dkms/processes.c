@@ -12,9 +12,15 @@
 #include "compat.h"
 #include "engine.h"
 
-/* The leader may have ended before its threads, so ask them all. */
-static struct mm_struct *ks_process_mm(struct task_struct *process,
-				       ks_process_fn wanted)
+/**
+ * ks_process_mm - the address space of a process
+ * @process: the leader; it may have ended before its threads, so all are asked
+ * @wanted:  which address spaces; NULL for all
+ *
+ * Context: RCU read side.
+ * Return: an address space to mmdrop(), or NULL
+ */
+struct mm_struct *ks_process_mm(struct task_struct *process, ks_process_fn wanted)
 {
 	struct mm_struct *mm = NULL;
 	struct task_struct *t;

@@ -25,6 +25,8 @@ struct ks_user {
 };
 
 LIST_HEAD(ks_mms);
+/* Regions that their tasks' children are to have too. */
+unsigned int ks_nr_families;
 static LIST_HEAD(ks_users);
 static DEFINE_HASHTABLE(ks_mm_hash, 10);
 
@@ -99,8 +101,16 @@ struct ks_mm *ks_mm_get(struct mm_struct *mm)
 	return km;
 }
 
-static void ks_region_free(struct ks_region *r)
+/**
+ * ks_region_free - remove a region
+ * @r: the region; its address space may be left without one, and stays
+ *
+ * Context: ks_lock held.
+ */
+void ks_region_free(struct ks_region *r)
 {
+	if (r->family)
+		ks_nr_families--;
 	list_del(&r->in_mm);
 	list_del(&r->in_area);
 	ks_user_put(r->user);
@@ -129,7 +139,7 @@ void ks_mm_free(struct ks_mm *km)
 	kfree(km);
 }
 
-static void ks_mm_free_if_idle(struct ks_mm *km)
+void ks_mm_free_if_idle(struct ks_mm *km)
 {
 	if (list_empty(&km->regions) && !km->adopted && !km->all)
 		ks_mm_free(km);
@@ -192,13 +202,50 @@ void ks_mm_disown_all(void)
 	}
 }
 
+/*
+ * Add a region that is filled in but for its address space. What it overlaps
+ * has the right of the first. Context: ks_lock held.
+ */
+static int ks_region_insert(struct ks_region *new, struct mm_struct *mm)
+{
+	struct list_head *before;
+	struct ks_region *r;
+	struct ks_mm *km;
+
+	km = ks_mm_get(mm);
+	if (!km)
+		return -ENOMEM;
+	before = &km->regions;
+	list_for_each_entry(r, &km->regions, in_mm) {
+		if (r->end <= new->start)
+			continue;
+		if (r->start < new->end) {
+			ks_mm_free_if_idle(km);
+			return -EEXIST;
+		}
+		before = &r->in_mm;
+		break;
+	}
+
+	new->km = km;
+	list_add_tail(&new->in_mm, before);
+	if (new->area)
+		list_add_tail(&new->in_area, &new->area->regions);
+	else
+		INIT_LIST_HEAD(&new->in_area);
+	if (new->family)
+		ks_nr_families++;
+	return 0;
+}
+
 /**
  * ks_region_add - let a range of an address space be merged
- * @mm:     the address space; the caller holds mm_users or mm_count
- * @area:   the area that it belongs to
+ * @mm:       the address space; the caller holds mm_users or mm_count
+ * @area:     the area that it belongs to
  * @detached: it gets the area's domain, but does not end with it
- * @addr:   start in bytes
- * @length: length in bytes; 0 with @addr 0 stands for the whole address space
+ * @children: its children's whole address spaces too, see children.c
+ * @addr:     start in bytes
+ * @length:   length in bytes; 0 with @addr 0 stands for the whole address space
  *
  * Context: process context, takes ks_lock.
  * Return: 0; -EINVAL for a range that is empty, unaligned, wraps or leaves user
@@ -206,12 +253,10 @@ void ks_mm_disown_all(void)
  * too many; -ESRCH when the address space has ended; -ENOMEM
  */
 int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
-		  u64 addr, u64 length)
+		  bool children, u64 addr, u64 length)
 {
-	struct list_head *before;
-	struct ks_region *r, *new;
+	struct ks_region *new;
 	struct ks_user *user;
-	struct ks_mm *km;
 	int err;
 
 	if (!addr && !length)
@@ -223,6 +268,9 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
 	if (!new)
 		return -ENOMEM;
+	new->start = addr;
+	new->end = addr + length;
+	new->area = detached ? NULL : area;
 
 	mutex_lock(&ks_lock);
 	ks_mm_prune_dead();
@@ -235,38 +283,15 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 		err = PTR_ERR(user);
 		goto out;
 	}
-	km = ks_mm_get(mm);
-	if (!km) {
-		ks_user_put(user);
-		err = -ENOMEM;
-		goto out;
-	}
-
-	before = &km->regions;
-	list_for_each_entry(r, &km->regions, in_mm) {
-		if (r->end <= addr)
-			continue;
-		if (r->start < addr + length) {
-			ks_user_put(user);
-			ks_mm_free_if_idle(km);
-			err = -EEXIST;
-			goto out;
-		}
-		before = &r->in_mm;
-		break;
-	}
-
-	new->start = addr;
-	new->end = addr + length;
-	new->km = km;
-	new->area = detached ? NULL : area;
 	new->given = area->given;
 	new->user = user;
-	list_add_tail(&new->in_mm, before);
-	if (new->area)
-		list_add_tail(&new->in_area, &area->regions);
-	else
-		INIT_LIST_HEAD(&new->in_area);
+	if (children)
+		new->family = ks_family_new();
+	err = ks_region_insert(new, mm);
+	if (err) {
+		ks_user_put(user);
+		goto out;
+	}
 	mutex_unlock(&ks_lock);
 
 	ks_thread_kick();
@@ -279,21 +304,51 @@ out:
 }
 
 /**
+ * ks_region_copy - register a whole address space like another
+ * @like: whose area, domain, user and family it gets
+ * @mm:   the address space; the caller holds mm_count
+ *
+ * Where that fails it is tried again with the next pass. It counts as one of
+ * its user's regions, but who may trace any task has no limit to heed.
+ *
+ * Context: ks_lock held. May sleep.
+ */
+void ks_region_copy(const struct ks_region *like, struct mm_struct *mm)
+{
+	struct ks_region *new = kzalloc(sizeof(*new), KS_GFP);
+
+	if (!new)
+		return;
+	new->end = mm->task_size;
+	new->area = like->area;
+	new->given = like->given;
+	new->user = like->user;
+	new->family = like->family;
+	if (!atomic_read(&mm->mm_users) || ks_region_insert(new, mm))
+		kfree(new);
+	else
+		new->user->nr_regions++;
+}
+
+/**
  * ks_region_remove - remove regions of an address space
- * @mm:   the address space
- * @area: the area they belong to, NULL for the detached ones
- * @addr: start of the region
- * @all:  every such region instead
+ * @mm:       the address space
+ * @area:     the area they belong to, NULL for the detached ones
+ * @addr:     start of the region
+ * @all:      every such region instead
+ * @children: and the others of the families that they belong to
  *
  * No step is under way in a removed region when this returns.
  *
  * Context: process context, takes ks_lock.
  * Return: 0, or -ENOENT where there was none
  */
-int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all)
+int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool all,
+		     bool children)
 {
 	struct ks_region *r, *next;
 	struct ks_mm *km;
+	u64 family = 0;
 	int err = -ENOENT;
 
 	mutex_lock(&ks_lock);
@@ -302,11 +357,15 @@ int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool 
 		list_for_each_entry_safe(r, next, &km->regions, in_mm) {
 			if (r->area != area || (!all && r->start != addr))
 				continue;
+			if (children)
+				family = r->family;
 			ks_region_free(r);
 			err = 0;
 		}
 		ks_mm_free_if_idle(km);
 	}
+	if (family)
+		ks_family_remove(family);
 	mutex_unlock(&ks_lock);
 	return err;
 }

@@ -36,6 +36,9 @@
 DEFINE_MUTEX(ks_lock);
 struct ks_counters ks_counters;
 
+/* The thread's or a caller's: two that share a cursor would scan half each. */
+DEFINE_MUTEX(ks_scan_turn);
+
 /* Where the scan is. No km: before the first address space of a pass. */
 static struct {
 	struct ks_mm *km;
@@ -345,6 +348,8 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 			ks_processes_adopt();
 		if (READ_ONCE(ks_policy.scan_all))
 			ks_scan_all_update();
+		if (ks_nr_families)
+			ks_children_take();
 		ks_cursor.km = list_first_entry_or_null(&ks_mms, struct ks_mm, link);
 		ks_cursor.addr = 0;
 		if (!ks_cursor.km) {
@@ -393,7 +398,7 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
  *
  * Ends early at the end of a pass.
  *
- * Context: kernel thread, takes ks_lock.
+ * Context: process context, ks_scan_turn held; takes ks_lock.
  * Return: false when there is nothing to scan
  */
 bool ks_scan_some(unsigned int pages, unsigned int max_merge, bool (*stop)(void))

@@ -54,6 +54,7 @@ struct ks_sums *ks_sums_get(struct ks_mm *km, unsigned long addr, u64 seed)
 			return NULL;
 		}
 		ks_nr_sums++;
+		km->nr_sums++;
 	}
 	if (s->seed != seed) {
 		memset(s, 0, sizeof(*s));
@@ -112,6 +113,7 @@ void ks_sums_sweep(struct ks_mm *km)
 		xa_erase(&km->sums, index);
 		kfree(s);
 		ks_nr_sums--;
+		km->nr_sums--;
 	}
 }
 
@@ -125,6 +127,12 @@ void ks_sums_free(struct ks_mm *km)
 		ks_nr_sums--;
 	}
 	xa_destroy(&km->sums);
+}
+
+/* What the engine keeps of one address space. Context: ks_lock held. */
+unsigned long ks_mm_metadata_bytes(const struct ks_mm *km)
+{
+	return km->nr_sums * sizeof(struct ks_sums);
 }
 
 unsigned long ks_sums_bytes(void)

@@ -12,6 +12,7 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/sched/mm.h>
+#include <linux/string.h>
 
 #include "engine.h"
 
@@ -32,8 +33,10 @@ int ks_task_mem_learn(void)
 	file = filp_open("/proc/self/mem", O_RDONLY, 0);
 	if (IS_ERR(file))
 		return -EOPNOTSUPP;
+	/* Another file of procfs may be bound to us too, and be less guarded. */
 	if (file_inode(file)->i_sb->s_magic == PROC_SUPER_MAGIC &&
-	    file->private_data == current->mm)
+	    file->private_data == current->mm &&
+	    !strcmp(file->f_path.dentry->d_name.name, "mem"))
 		ks_task_mem_fops = file->f_op;
 	filp_close(file, NULL);
 	return ks_task_mem_fops ? 0 : -EOPNOTSUPP;

@@ -24,6 +24,10 @@
 static DEFINE_MUTEX(ks_run_lock);
 static unsigned int ks_run = KS_RUN_STOP;
 
+/* How often merging was stopped, and whether it is to unmerge; under ks_lock. */
+static unsigned int ks_stops;
+static bool ks_unmerging;
+
 static DEFINE_SPINLOCK(ks_pace_lock);
 static struct ks_pace ks_pace = {
 	.pages_to_scan = 100,
@@ -82,9 +86,15 @@ static int ks_thread_main(void *unused)
 		}
 		ks_pace_get(&pace);
 		pause = pace.sleep_us;
+		if (!mutex_trylock(&ks_scan_turn)) {
+			/* Not waiting: a caller's scan may be a long one. */
+			ks_thread_pause(max_t(u64, pause, KS_FINE_PAUSE_US));
+			continue;
+		}
 		if (ks_advisor_scan_begins() &&
 		    !ks_scan_some(pace.pages_to_scan, pace.max_merge, ks_thread_must_stop))
 			pause = max_t(u64, pause, KS_IDLE_US);
+		mutex_unlock(&ks_scan_turn);
 		ks_thread_pause(ks_advisor_pause(pause));
 		ks_advisor_scan_ended();
 		cond_resched();
@@ -146,18 +156,48 @@ int ks_run_set(unsigned int run)
 		WRITE_ONCE(ks_run, KS_RUN_STOP);
 		/* A step asks for the state with the lock held. */
 		mutex_lock(&ks_lock);
+		ks_stops++;
+		ks_unmerging = run == KS_RUN_UNMERGE;
 		mutex_unlock(&ks_lock);
 		if (run == KS_RUN_UNMERGE) {
 			err = ks_unmerge_everything();
 			if (!err)
 				WRITE_ONCE(ks_run, KS_RUN_UNMERGE);
 			mutex_lock(&ks_lock);
+			ks_unmerging = false;
 			ks_kpages_reap();
 			mutex_unlock(&ks_lock);
 		}
 	}
 	mutex_unlock(&ks_run_lock);
 	return err;
+}
+
+/**
+ * ks_scan_permit - may somebody else than the thread scan?
+ * @permit: out: what ks_scan_permit_ended() takes
+ *
+ * Also with run=0. The next stop ends the permit.
+ *
+ * Context: process context, takes ks_lock.
+ * Return: 0; -EBUSY: memory is being unmerged, or was and is to stay so (run=2)
+ */
+int ks_scan_permit(unsigned int *permit)
+{
+	int err = 0;
+
+	mutex_lock(&ks_lock);
+	if (ks_unmerging || ks_run_get() == KS_RUN_UNMERGE)
+		err = -EBUSY;
+	*permit = ks_stops;
+	mutex_unlock(&ks_lock);
+	return err;
+}
+
+/* Has a stop come since? Context: ks_lock held. */
+bool ks_scan_permit_ended(unsigned int permit)
+{
+	return permit != ks_stops;
 }
 
 void ks_pace_get(struct ks_pace *pace)

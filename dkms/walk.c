@@ -298,3 +298,82 @@ unsigned long ks_walk_find_merged(struct mm_struct *mm, unsigned long start,
 	*nr = f.nr;
 	return addr;
 }
+
+struct ks_count {
+	unsigned long end;
+	struct ks_page_counts *counts;
+};
+
+static bool ks_count_ptes(pte_t *ptep, unsigned long addr, void *arg)
+{
+	struct ks_count *f = arg;
+	struct ks_page_counts *c = f->counts;
+
+	for (; addr < f->end; addr += PAGE_SIZE, ptep++) {
+		pte_t pte = READ_ONCE(*ptep);
+		struct page *page = ks_pte_page(pte);
+		unsigned int users;
+
+		if (pte_present(pte) && is_zero_pfn(pte_pfn(pte))) {
+			c->zero++;
+		} else if (page && folio_test_anon(page_folio(page))) {
+			c->mapped++;
+		} else if (page && ks_page_is_merged(page)) {
+			c->mapped++;
+			c->merged++;
+			users = ks_page_users(page);
+			if (users > 1) {
+				c->sharing++;
+				c->saved += PAGE_SIZE - PAGE_SIZE / users;
+			}
+		}
+	}
+	return true;
+}
+
+static bool ks_count_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_count *f,
+			  unsigned long addr)
+{
+	spinlock_t *ptl = pmd_lock(mm, pmd);
+	bool huge = pmd_present(*pmd) && pmd_trans_huge(*pmd);
+
+	if (huge) {
+		if (folio_test_anon(page_folio(pmd_page(*pmd))))
+			f->counts->mapped += (f->end - addr) >> PAGE_SHIFT;
+		else
+			f->counts->zero += (f->end - addr) >> PAGE_SHIFT;
+	}
+	spin_unlock(ptl);
+	return huge;
+}
+
+/**
+ * ks_walk_count - count pages
+ * @mm:    the address space
+ * @start: where to begin
+ * @end:   where to end, in the same mapping
+ * @c:     what to add to
+ *
+ * Context: mmap_lock held. May sleep.
+ * Return: the address to go on from, after a bounded number of page tables
+ */
+unsigned long ks_walk_count(struct mm_struct *mm, unsigned long start, unsigned long end,
+			    struct ks_page_counts *c)
+{
+	struct ks_count f = { .counts = c };
+	unsigned int tables = KS_WALK_TABLES;
+	unsigned long addr = start, next;
+
+	for (; addr < end && tables--; addr = next) {
+		pmd_t *pmd = ks_walk_pmd(mm, addr, end, &next);
+
+		if (!pmd)
+			continue;
+		next = min(next, ALIGN_DOWN(addr, KS_BATCH_BYTES) + KS_BATCH_BYTES);
+		f.end = next;
+		if (!pmd_trans_huge(READ_ONCE(*pmd)) || !ks_count_huge(mm, pmd, &f, addr))
+			ks_walk_table(mm, pmd, addr, ks_count_ptes, &f);
+		cond_resched();
+	}
+	return addr;
+}

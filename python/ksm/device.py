@@ -14,7 +14,7 @@ from ksm import abi
 from ksm.errors import DeviceError
 from ksm.task import open_task_memory
 
-__all__ = ["Area", "Device", "ThreadInfo", "open_task_memory"]
+__all__ = ["Area", "Device", "Scan", "Statistics", "ThreadInfo", "open_task_memory"]
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -40,6 +40,7 @@ _REGION_REMEDY = {
 _TASK_REMEDY = {
     **_REGION_REMEDY,
     errno.EBADF: "the descriptor is not open",
+    errno.EPERM: "children take CAP_SYS_PTRACE; be root",
     errno.EINVAL: "the descriptor is no /proc/PID/mem, or start and length are not multiples of "
     "the page size, at least one page, in user space",
 }
@@ -52,6 +53,17 @@ _THREAD_REMEDY = {
     errno.EPERM: "takes CAP_SYS_ADMIN; be root",
     errno.EINVAL: "a value is out of range; pages are at least 1",
     errno.ENOTTY: "the loaded module does not know the command; update ksm-dkms and reload it",
+}
+_SCAN_REMEDY = {
+    **_THREAD_REMEDY,
+    errno.EAGAIN: "no memory is registered",
+    errno.EBUSY: "memory is or was unmerged; set run to 0 or 1 first",
+    errno.EINTR: "a signal came",
+}
+_WALK_REMEDY = {
+    **_TASK_REMEDY,
+    errno.ENOMEM: "memory ran out; free some, and ask again",
+    errno.EINTR: "a signal came",
 }
 
 
@@ -66,6 +78,24 @@ class ThreadInfo(NamedTuple):
     pages_to_scan: int
     sleep_us: int
     max_merge: int
+
+
+class Statistics(NamedTuple):
+    """What merging does for an area or a task.
+
+    Pages count mappings; saved_bytes is this area's or task's share of what its merged
+    pages save, profit the same less metadata_bytes (may be negative).
+    """
+
+    address_spaces: int
+    regions: int
+    pages_mapped: int
+    pages_merged: int
+    pages_sharing: int
+    zero_pages: int
+    saved_bytes: int
+    metadata_bytes: int
+    profit: int
 
 
 class _Descriptor:
@@ -85,6 +115,18 @@ class _Descriptor:
 
     def __del__(self) -> None:
         self.close()
+
+    def _statistics(self, what: str, request: int, mem_fd: int) -> Statistics:
+        empty = (0,) * len(Statistics._fields)
+        buffer = _pack(what, abi.STATISTICS, abi.STATISTICS.size, 0, mem_fd, 0, *empty)
+        self._ioctl(what, request, buffer, _WALK_REMEDY)
+        return Statistics(*abi.STATISTICS.unpack(buffer)[4:])
+
+    def _plain(self, what: str, request: int, remedies: dict[int, str] | None = None) -> int:
+        try:
+            return fcntl.ioctl(self._fd, request, 0)
+        except OSError as error:
+            raise _device_error(what, error.errno or 0, remedies or _THREAD_REMEDY) from error
 
     def _ioctl(self, what: str, request: int, argument: bytearray, remedies: dict[int, str]) -> int:
         try:
@@ -151,15 +193,19 @@ class Area(_Descriptor):
         *,
         whole: bool = False,
         detached: bool = False,
+        children: bool = False,
     ) -> None:
         """Let memory of another process be merged; mem_fd is from open_task_memory().
 
         addr, length: bytes, multiples of the page size; both 0 with whole.
         whole: all its memory, with what it maps later.
         detached: the region outlives this area, until the process ends or it is removed.
-        Raises DeviceError: ESRCH (ended, or execve), EEXIST, EINVAL, EBADF, ENOSPC, EOPNOTSUPP.
+        children: its children and theirs too, with whole; takes CAP_SYS_PTRACE.
+        Raises DeviceError: ESRCH (ended, or execve), EEXIST, EINVAL, EBADF, ENOSPC, EPERM,
+        EOPNOTSUPP.
         """
-        self._task("registering", abi.REGISTER_TASK, mem_fd, addr, length, whole, detached)
+        flags = _flags(whole, detached, children)
+        self._task("registering", abi.REGISTER_TASK, mem_fd, addr, length, flags)
 
     def remove_task(
         self,
@@ -168,13 +214,29 @@ class Area(_Descriptor):
         *,
         whole: bool = False,
         detached: bool = False,
+        children: bool = False,
     ) -> None:
         """Remove the region of another process that starts at addr, or with whole all of them.
 
         detached: the detached ones, whoever registered them, instead of this area's.
+        children: and those of its parents and children that were registered with it.
         Raises DeviceError: ENOENT when there was none, and as register_task().
         """
-        self._task("removing", abi.REMOVE_TASK, mem_fd, addr, 0, whole, detached)
+        self._task("removing", abi.REMOVE_TASK, mem_fd, addr, 0, _flags(whole, detached, children))
+
+    def statistics(self) -> Statistics:
+        """Count what the regions hold now, by a walk through their memory.
+
+        Raises DeviceError: ENOMEM, EINTR.
+        """
+        return self._statistics("counting the area", abi.AREA_STATISTICS, 0)
+
+    def unmerge(self) -> None:
+        """Give the regions pages of their own again; a running scan merges them anew.
+
+        Raises DeviceError: ENOMEM (the rest stays merged), EINTR.
+        """
+        self._plain("unmerging the area", abi.AREA_UNMERGE, _WALK_REMEDY)
 
     def _task(
         self,
@@ -183,14 +245,32 @@ class Area(_Descriptor):
         mem_fd: int | _HasFileno,
         addr: int,
         length: int,
-        whole: bool,
-        detached: bool,
+        flags: int,
     ) -> None:
-        fd = mem_fd if isinstance(mem_fd, int) else mem_fd.fileno()
-        flags = (abi.TASK_WHOLE if whole else 0) | (abi.TASK_DETACHED if detached else 0)
+        fd = _number(mem_fd)
+        whole = flags & abi.TASK_WHOLE
         what = f"{verb} " + ("the whole process" if whole else f"{length} bytes at {addr:#x}")
         region = _pack(what, abi.TASK_REGION, abi.TASK_REGION.size, flags, fd, 0, addr, length)
         self._ioctl(what, request, region, _TASK_REMEDY)
+
+
+class Scan(_Descriptor):
+    """Scans in the caller's time. Made by Device.create_scan(), closes with the with-block."""
+
+    def __enter__(self) -> Scan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def scan(self, pages: int, max_merge: int = 0) -> None:
+        """Look at the next pages of all registered memory, up to the end of a pass.
+
+        pages: 1..2^32-1; max_merge: most pages to merge, 0 for no limit.
+        Raises DeviceError: EPERM, EINVAL, EAGAIN (nothing registered), EBUSY (run is 2), EINTR.
+        """
+        what = f"scanning {pages} pages"
+        self._ioctl(what, abi.SCAN, _pack(what, abi.USER_SCAN, pages, max_merge), _SCAN_REMEDY)
 
 
 class Device(_Descriptor):
@@ -222,6 +302,19 @@ class Device(_Descriptor):
         os.set_inheritable(fd, False)
         return Area(fd)
 
+    def create_scan(self) -> Scan:
+        """Return a new scan descriptor. Raises DeviceError: EPERM without CAP_SYS_ADMIN."""
+        fd = self._plain("creating a scan", abi.CREATE_SCAN)
+        os.set_inheritable(fd, False)
+        return Scan(fd)
+
+    def task_statistics(self, mem_fd: int | _HasFileno) -> Statistics:
+        """Count all memory of a process; mem_fd is from open_task_memory().
+
+        Raises DeviceError: ESRCH (ended, or execve), EINVAL, EBADF, ENOMEM, EINTR, EOPNOTSUPP.
+        """
+        return self._statistics("counting the process", abi.TASK_STATISTICS, _number(mem_fd))
+
     def info(self) -> ThreadInfo:
         """Pace of the scan thread. A pause of more than 2^32-1 us reads as 2^32-1."""
         buffer = bytearray(abi.KTHREAD_INFO.size)
@@ -250,11 +343,17 @@ class Device(_Descriptor):
         info = _pack(what, abi.KTHREAD_INFO, *fields)
         self._ioctl(what, abi.START_STOP_KTHREAD, info, _THREAD_REMEDY)
 
-    def _plain(self, what: str, request: int) -> int:
-        try:
-            return fcntl.ioctl(self._fd, request, 0)
-        except OSError as error:
-            raise _device_error(what, error.errno or 0, _THREAD_REMEDY) from error
+
+def _number(fd: int | _HasFileno) -> int:
+    return fd if isinstance(fd, int) else fd.fileno()
+
+
+def _flags(whole: bool, detached: bool, children: bool) -> int:
+    return (
+        (abi.TASK_WHOLE if whole else 0)
+        | (abi.TASK_DETACHED if detached else 0)
+        | (abi.TASK_CHILDREN if children else 0)
+    )
 
 
 def _pack(what: str, layout: struct.Struct, *fields: int) -> bytearray:

@@ -184,6 +184,7 @@ def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Driver:
 
     stand_in.answers = {abi.GET_INFO_KTHREAD: info, abi.START_STOP_KTHREAD: start}
     stand_in.answers[abi.CREATE_SHARED_MEMORY_AREA] = lambda _: os.open(node, os.O_RDONLY)
+    stand_in.answers[abi.CREATE_SCAN] = lambda _: os.open(node, os.O_RDONLY)
     stand_in.answers[abi.GET_API_VERSION] = lambda _: abi.API_VERSION
     monkeypatch.setattr("ksm.device.fcntl.ioctl", stand_in.ioctl)
 

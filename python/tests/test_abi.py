@@ -35,8 +35,14 @@ int main(void)
     NUMBER(SET_DOMAIN);
     NUMBER(DOMAIN_SYSTEM);
     NUMBER(DOMAIN_ZERO_PAGES);
+    NUMBER(CREATE_SCAN);
+    NUMBER(SCAN);
+    NUMBER(AREA_STATISTICS);
+    NUMBER(TASK_STATISTICS);
+    NUMBER(AREA_UNMERGE);
     NUMBER(TASK_WHOLE);
     NUMBER(TASK_DETACHED);
+    NUMBER(TASK_CHILDREN);
     FIELD(ksm_kthread_info, sleep);
     FIELD(ksm_kthread_info, pages_to_scan);
     FIELD(ksm_kthread_info, max_pages_to_merge);
@@ -54,9 +60,24 @@ int main(void)
     FIELD(ksm_domain, flags);
     FIELD(ksm_domain, domain);
     FIELD(ksm_domain, reserved);
-    printf("sizes %zu %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
+    FIELD(ksm_user_scan, pages_to_scan);
+    FIELD(ksm_user_scan, max_pages_to_merge);
+    FIELD(ksm_statistics, size);
+    FIELD(ksm_statistics, flags);
+    FIELD(ksm_statistics, mem_fd);
+    FIELD(ksm_statistics, reserved);
+    FIELD(ksm_statistics, address_spaces);
+    FIELD(ksm_statistics, regions);
+    FIELD(ksm_statistics, pages_mapped);
+    FIELD(ksm_statistics, pages_merged);
+    FIELD(ksm_statistics, pages_sharing);
+    FIELD(ksm_statistics, zero_pages);
+    FIELD(ksm_statistics, saved_bytes);
+    FIELD(ksm_statistics, metadata_bytes);
+    FIELD(ksm_statistics, profit);
+    printf("sizes %zu %zu %zu %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
            sizeof(struct ksm_memory_region), sizeof(struct ksm_task_region),
-           sizeof(struct ksm_domain));
+           sizeof(struct ksm_domain), sizeof(struct ksm_user_scan), sizeof(struct ksm_statistics));
     return 0;
 }
 """
@@ -66,6 +87,8 @@ FIELDS = {
     "ksm_memory_region": (4, 4, 8),
     "ksm_task_region": (4, 4, 4, 4, 8, 8),
     "ksm_domain": (4, 4, 8, 8),
+    "ksm_user_scan": (4, 4),
+    "ksm_statistics": (4, 4, 4, 4, *(8,) * 9),
 }
 
 
@@ -86,7 +109,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
 
 def test_numbers(header: list[list[str]]) -> None:
     numbers = {line[0]: int(line[1]) for line in header if len(line) == 2}
-    assert len(numbers) == 14
+    assert len(numbers) == 20
     assert numbers == {name: getattr(abi, name) for name in numbers}
 
 
@@ -96,5 +119,12 @@ def test_layouts(header: list[list[str]]) -> None:
         offsets = [sum(sizes[:index]) for index in range(len(sizes))]
         assert [(int(at), int(size)) for _, at, size in lines] == list(zip(offsets, sizes))
     sizes_of_structs = next(line[1:] for line in header if line[0] == "sizes")
-    layouts = (abi.KTHREAD_INFO, abi.MEMORY_REGION, abi.TASK_REGION, abi.DOMAIN)
+    layouts = (
+        abi.KTHREAD_INFO,
+        abi.MEMORY_REGION,
+        abi.TASK_REGION,
+        abi.DOMAIN,
+        abi.USER_SCAN,
+        abi.STATISTICS,
+    )
     assert [int(size) for size in sizes_of_structs] == [layout.size for layout in layouts]

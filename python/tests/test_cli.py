@@ -135,6 +135,8 @@ def test_set_check_and_json(host: System, run: Run) -> None:
         (["unregister", "--pid", "1", "--pid", "2", "--addr", "0"], "give one --pid"),
         (["unregister", "--pid", "1", "--addr", "zero"], "'zero' is no address"),
         (["register", "--pid", "1", "--domain", "0"], "'0' is no domain"),
+        (["unregister", "--pid", "1", "--addr", "0", "--children"], "leave out --addr"),
+        (["statistics"], "required: --pid"),
     ],
 )
 def test_bad_usage_is_2(
@@ -278,6 +280,34 @@ def test_unregister(driver: Driver, run: Run, sleeper: int) -> None:
     assert run("unregister", "--pid", str(sleeper), "--addr", "4096")[0] == 0
     _, flags, _, _, addr, _ = abi.TASK_REGION.unpack(driver.calls[-1][1])
     assert (flags, addr) == (abi.TASK_DETACHED, 4096)
+
+
+def test_with_the_children(driver: Driver, run: Run, sleeper: int) -> None:
+    for verb, request in (("register", abi.REGISTER_TASK), ("unregister", abi.REMOVE_TASK)):
+        assert run(verb, "--children", "--pid", str(sleeper))[0] == 0
+        assert driver.calls[-1][0] == request
+        flags = abi.TASK_REGION.unpack(driver.calls[-1][1])[1]
+        assert flags == abi.TASK_WHOLE | abi.TASK_DETACHED | abi.TASK_CHILDREN
+
+
+def test_statistics(driver: Driver, run: Run, sleeper: int) -> None:
+    def answer(argument: bytearray) -> int:
+        numbers = (1, 2, 30, 20, 10, 5, 4096, 8192, -4096)
+        argument[16:] = abi.STATISTICS.pack(0, 0, 0, 0, *numbers)[16:]
+        return 0
+
+    driver.answers[abi.TASK_STATISTICS] = answer
+    code, output, _ = run("statistics", "--pid", str(sleeper))
+    assert code == 0
+    assert output.startswith(f"process {sleeper}\n  regions ")
+    assert re.search(r"^  profit +-4096 bytes$", output, re.M)
+    code, output, _ = run("statistics", "--json", "--pid", str(sleeper))
+    (result,) = json.loads(output)
+    assert (result["pid"], result["pages_merged"], result["profit"]) == (sleeper, 20, -4096)
+    driver.fail[abi.TASK_STATISTICS] = errno.ENOTTY
+    code, _, errors = run("statistics", "--pid", str(sleeper))
+    assert code == 1
+    assert "update ksm-dkms" in errors
 
 
 @pytest.mark.skipif(Path(abi.DEVICE).exists(), reason="the module is loaded here")

@@ -9,7 +9,7 @@ import pytest
 from conftest import Driver
 
 from ksm import abi
-from ksm.device import Device, ThreadInfo
+from ksm.device import Device, Statistics, ThreadInfo
 from ksm.errors import DeviceError
 
 
@@ -44,12 +44,46 @@ def test_commands_and_their_bytes(device: Device, driver: Driver) -> None:
         area.register_task(9, whole=True, detached=True)
         area.register_task(9, 0x1000, 0x2000)
         area.remove_task(9, 0x1000, detached=True)
+        area.register_task(9, whole=True, children=True)
     assert driver.calls[2:] == [
         (abi.REGISTER_MEMORY_REGION, bytes.fromhex("03000000 00000000 00100000007f0000")),
         (abi.REGISTER_TASK, abi.TASK_REGION.pack(32, 3, 9, 0, 0, 0)),
         (abi.REGISTER_TASK, abi.TASK_REGION.pack(32, 0, 9, 0, 0x1000, 0x2000)),
         (abi.REMOVE_TASK, abi.TASK_REGION.pack(32, 2, 9, 0, 0x1000, 0)),
+        (abi.REGISTER_TASK, abi.TASK_REGION.pack(32, 5, 9, 0, 0, 0)),
     ]
+
+
+def test_statistics_and_unmerging(device: Device, driver: Driver) -> None:
+    numbers = (1, 2, 30, 20, 10, 5, 4096, 8192, -4096)
+
+    def answer(argument: bytearray) -> int:
+        argument[16:] = abi.STATISTICS.pack(0, 0, 0, 0, *numbers)[16:]
+        return 0
+
+    driver.answers[abi.AREA_STATISTICS] = driver.answers[abi.TASK_STATISTICS] = answer
+    with device.create_area() as area:
+        assert area.statistics() == Statistics(*numbers)
+        assert device.task_statistics(7) == Statistics(*numbers)
+        area.unmerge()
+    zeros = (0,) * 9
+    assert driver.calls[1:] == [
+        (abi.AREA_STATISTICS, abi.STATISTICS.pack(88, 0, 0, 0, *zeros)),
+        (abi.TASK_STATISTICS, abi.STATISTICS.pack(88, 0, 7, 0, *zeros)),
+        (abi.AREA_UNMERGE, b""),
+    ]
+
+
+def test_scanning(device: Device, driver: Driver) -> None:
+    with device.create_scan() as scan:
+        scan.scan(1000, 3)
+        assert driver.calls[-1] == (abi.SCAN, abi.USER_SCAN.pack(1000, 3))
+        driver.fail[abi.SCAN] = errno.EBUSY
+        with pytest.raises(DeviceError, match="set run to 0"):
+            scan.scan(1)
+    driver.fail[abi.CREATE_SCAN] = errno.EPERM
+    with pytest.raises(DeviceError, match="be root"):
+        device.create_scan()
 
 
 def test_the_thread_of_2008(device: Device, driver: Driver) -> None:

@@ -13,6 +13,7 @@ from module_boots import BOOTS, KERNELS, Boots, all_cases, boot_of
 # stay green while it tests nothing.
 LACKS = {
     ("6.1", "merge.large_folios"): "64 kB folios came with 6.8",
+    ("6.1", "attack.fuse"): "FUSE is a module there, which the VM does not load",
     ("6.12", "bad.task_kernel_thread"): "/proc/PID/mem of a kernel thread cannot be opened",
     ("backports", "bad.task_kernel_thread"): "/proc/PID/mem of a kernel thread cannot be opened",
     ("backports", "cow.forced_write"): "writes past the protection by /proc/PID/mem are refused",

@@ -86,7 +86,16 @@ def _add_process(commands: _Commands[_Parser]) -> None:
             "--pid", type=_pid, nargs="+", action="extend", required=True, help="the processes"
         )
         parser.add_argument("--addr", type=_address, help="start of the range (default: all)")
+        parser.add_argument(
+            "--children", action="store_true", help="their children and theirs too, with no --addr"
+        )
         _add_json(parser)
+    statistics = commands.add_parser("statistics", help="show what merging does for processes")
+    statistics.add_argument(
+        "--pid", type=_pid, nargs="+", action="extend", required=True, help="the processes"
+    )
+    _add_json(statistics)
+    statistics.set_defaults(function=process.statistics)
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:

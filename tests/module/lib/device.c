@@ -11,7 +11,8 @@ int dev_ioctl(int fd, unsigned long cmd, const void *arg)
 {
 	int ret = ioctl(fd, cmd, arg);
 
-	if (ret > 0 && cmd != KSM_GET_API_VERSION && cmd != KSM_CREATE_SHARED_MEMORY_AREA)
+	if (ret > 0 && cmd != KSM_GET_API_VERSION && cmd != KSM_CREATE_SHARED_MEMORY_AREA &&
+	    cmd != KSM_CREATE_SCAN)
 		fail("ioctl %#lx answered the positive number %d", cmd, ret);
 	return ret < 0 ? -errno : ret;
 }

@@ -27,6 +27,7 @@ static void obey(struct peer *self, void *arg)
 {
 	struct remote_order *o = arg;
 	int status;
+	pid_t pid;
 
 	for (;;) {
 		peer_wait(self);
@@ -48,13 +49,15 @@ static void obey(struct peer *self, void *arg)
 			break;
 		case FORK:
 			/* The child talks to the case by the descriptors given. */
-			o->answer = fork();
-			if (!o->answer) {
+			/* The order is shared memory: only the parent may write. */
+			pid = fork();
+			if (!pid) {
 				struct peer child = { getpid(), o->in, o->out };
 
 				obey(&child, o->child);
 				_exit(0);
 			}
+			o->answer = pid;
 			break;
 		case END:
 			while (waitpid(-1, &status, 0) > 0)

@@ -97,6 +97,19 @@ struct ksm_kthread_info_mar09 {
 	__u64 reserved_bits;
 };
 
+/**
+ * struct ksm_user_scan - one scan by the caller
+ * @pages_to_scan:      pages to look at, at least 1
+ * @max_pages_to_merge: most pages to merge, 0: no limit
+ *
+ * Later headers called the second field flags. No driver that had those ever
+ * scanned, so it is taken for what it was at first.
+ */
+struct ksm_user_scan {
+	__u32 pages_to_scan;
+	__u32 max_pages_to_merge;
+};
+
 /* Commands of /dev/ksm. */
 
 /*
@@ -110,6 +123,13 @@ struct ksm_kthread_info_mar09 {
  * ENOMEM, EMFILE, ENFILE: no memory or no descriptor left.
  */
 #define KSM_CREATE_SHARED_MEMORY_AREA	_IO(KSMIO, 0x01)
+
+/*
+ * KSM_CREATE_SCAN - answers a descriptor for KSM_SCAN.
+ *
+ * EPERM: the caller lacks CAP_SYS_ADMIN. ENOMEM, EMFILE, ENFILE.
+ */
+#define KSM_CREATE_SCAN			_IO(KSMIO, 0x02)
 
 /*
  * KSM_START_STOP_KTHREAD - set the pace of the kernel thread, start or stop it.
@@ -135,6 +155,21 @@ struct ksm_kthread_info_mar09 {
 #define KSM_GET_INFO_KTHREAD		_IOW(KSMIO, 0x04, struct ksm_kthread_info)
 #define KSM_GET_INFO_KTHREAD_RHEL5	_IOW(KSMIO, 0x04, struct ksm_kthread_info_rhel5)
 #define KSM_GET_INFO_KTHREAD_MAR09	_IOW(KSMIO, 0x03, struct ksm_kthread_info_mar09)
+
+/* The command of a scan descriptor. */
+
+/*
+ * KSM_SCAN - scan, whether or not the kernel thread is to run.
+ *
+ * Looks at the next pages of all registered memory, whoever registered it, in
+ * the caller's context, from where the last scan ended, the thread's or another
+ * caller's. Ends early at the end of a pass, and when merging is stopped.
+ * Two passes over unchanged memory merge all that can merge.
+ * EPERM: the caller lacks CAP_SYS_ADMIN, whoever made the descriptor. EINVAL:
+ * pages_to_scan is 0. EAGAIN: no memory is registered. EBUSY: memory is being
+ * unmerged, or was (run is 2). EINTR: a signal came; less was scanned.
+ */
+#define KSM_SCAN			_IOW(KSMIO, 0x40, struct ksm_user_scan)
 
 /* Commands of an area. */
 
@@ -172,6 +207,18 @@ struct ksm_kthread_info_mar09 {
 #define KSM_TASK_WHOLE		0x1
 /* The region outlives the area: it ends with the address space or by removal. */
 #define KSM_TASK_DETACHED	0x2
+/*
+ * The task's children and theirs too; with KSM_TASK_WHOLE. Takes CAP_SYS_PTRACE
+ * in the initial user namespace.
+ *
+ * A pass over memory begins by asking every process for its parents, and
+ * registers those that descend from the task as if by this command: what they
+ * map later and their children included, in the same area or detached, until
+ * they end. After execve() a child is registered anew. Not found is a process
+ * all of whose parents below the task ended before a pass began (a daemon's
+ * double fork). A child that has a region already is left as it is.
+ */
+#define KSM_TASK_CHILDREN	0x4
 
 /**
  * struct ksm_task_region - region of any task's memory
@@ -200,8 +247,9 @@ struct ksm_task_region {
  * was opened, and it names one address space for ever. After the task called
  * execve() or ended the command answers ESRCH.
  * Otherwise as KSM_REGISTER_MEMORY_REGION, and EBADF: @mem_fd is not open;
- * EINVAL: it is not a /proc/PID/mem; EOPNOTSUPP: the driver could not learn at
- * load time how this kernel's /proc/PID/mem looks.
+ * EINVAL: it is not a /proc/PID/mem, or KSM_TASK_CHILDREN without KSM_TASK_WHOLE;
+ * EOPNOTSUPP: the driver could not learn at load time how this kernel's
+ * /proc/PID/mem looks; EPERM: KSM_TASK_CHILDREN without CAP_SYS_PTRACE.
  */
 #define KSM_REGISTER_TASK		_IO(KSMIO, 0x60)
 
@@ -210,7 +258,8 @@ struct ksm_task_region {
  *
  * Removes the region that starts at @addr, or with KSM_TASK_WHOLE every region
  * of the task: those of this area, and with KSM_TASK_DETACHED the detached ones
- * instead, whoever registered them. @length is 0.
+ * instead, whoever registered them. @length is 0. With KSM_TASK_CHILDREN those
+ * go too that this one brought with it, or that came with it.
  * ENOENT: there was none. Otherwise as KSM_REGISTER_TASK.
  */
 #define KSM_REMOVE_TASK			_IO(KSMIO, 0x61)
@@ -261,5 +310,75 @@ struct ksm_domain {
  * as for KSM_REGISTER_TASK.
  */
 #define KSM_SET_DOMAIN			_IO(KSMIO, 0x62)
+
+/**
+ * struct ksm_statistics - what merging does for an area or a task
+ * @size:           in: sizeof(struct ksm_statistics); out: how much was filled in
+ * @flags:          zero
+ * @mem_fd:         of KSM_TASK_STATISTICS: open descriptor of the task's
+ *                  /proc/PID/mem; else zero
+ * @reserved:       zero
+ * @address_spaces: out: how many address spaces are looked at
+ * @regions:        out: regions of the area, or of the task in all areas
+ * @pages_mapped:   out: mappings of anonymous and of merged pages
+ * @pages_merged:   out: mappings of merged pages among them
+ * @pages_sharing:  out: those of merged pages that something else maps too
+ * @zero_pages:     out: mappings of the kernel's zero page
+ * @saved_bytes:    out: what merging saves here: of a merged page with n mappings,
+ *                  wherever they are, (n - 1) / n of its size for each
+ * @metadata_bytes: out: what the driver keeps of these address spaces
+ * @profit:         out: saved_bytes less metadata_bytes; may be negative
+ *
+ * Pages are of the system's page size; a huge page counts as the small ones
+ * that it stands for.
+ */
+struct ksm_statistics {
+	__u32 size;
+	__u32 flags;
+	__s32 mem_fd;
+	__u32 reserved;
+	__u64 address_spaces;
+	__u64 regions;
+	__u64 pages_mapped;
+	__u64 pages_merged;
+	__u64 pages_sharing;
+	__u64 zero_pages;
+	__u64 saved_bytes;
+	__u64 metadata_bytes;
+	__s64 profit;
+};
+
+#define KSM_STATISTICS_SIZE_VER0	88
+
+/*
+ * KSM_AREA_STATISTICS - count what the area's regions hold now.
+ *
+ * A command of the area. Memory that is neither private nor anonymous is not
+ * counted. It may change while it is walked, so that the numbers may never have
+ * been true at one time.
+ * EINVAL, E2BIG: as above, with KSM_STATISTICS_SIZE_VER0. ENOMEM. EINTR: a
+ * signal came; nothing is filled in.
+ */
+#define KSM_AREA_STATISTICS		_IO(KSMIO, 0x63)
+
+/*
+ * KSM_TASK_STATISTICS - count what all memory of the task behind @mem_fd holds.
+ *
+ * A command of /dev/ksm. The memory counts whether it was registered or not.
+ * Otherwise as KSM_AREA_STATISTICS, and EBADF, EINVAL, ESRCH, EOPNOTSUPP: of the
+ * descriptor, as KSM_REGISTER_TASK.
+ */
+#define KSM_TASK_STATISTICS		_IO(KSMIO, 0x64)
+
+/*
+ * KSM_AREA_UNMERGE - give the area's regions pages of their own again.
+ *
+ * A command of the area; the argument is 0. What is merged in the regions now
+ * is copied, which needs as much free memory as was saved there. The regions
+ * stay registered, and are merged again where the scan goes on.
+ * EINVAL: the argument is not 0. ENOMEM: memory ran out, the rest stays merged.
+ * EINTR: a signal came, likewise.
+ */
+#define KSM_AREA_UNMERGE		_IO(KSMIO, 0x65)
 
 #endif /* _UAPI_LINUX_KSM_DEV_H */
