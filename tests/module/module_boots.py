@@ -21,8 +21,23 @@ KERNELS = tuple(ksmvm.KERNELS)
 CACHE = Path(os.environ.get("KSM_CACHE") or REPOSITORY / ".cache").resolve() / "module-tests"
 CASE = re.compile(r"^CASE\((\w+), (\w+), \d+\)", re.MULTILINE)
 RESULT = re.compile(r"^(ok|not ok) (\w+\.\w+)(?:: (.*)| # (.*))?$", re.MULTILINE)
-# Races need a second CPU; the emulator is more reliable with one.
-BOOTS = {"one-cpu": 1, "two-cpus": 2}
+
+
+@dataclass(frozen=True)
+class Machine:
+    smp: int
+    append: str
+    modules: tuple[str, ...]
+
+
+# Races need a second CPU, of a second node; the emulator is more reliable with one. zram is there to
+# swap to, and dm-delay makes a slow disk of it.
+BOOTS = {
+    "one-cpu": Machine(1, "", ("zram", "dm-delay")),
+    "two-cpus": Machine(2, "numa=fake=2", ("zram",)),
+}
+# To the program, before the names of cases: "--soak 4 --calls 1000000 --seed 7".
+OPTIONS = os.environ.get("KSM_TEST_OPTIONS", "").split()
 RUN_TIMEOUT = 1200.0
 # A case that brings the VM down costs a boot; more than these are not worth the time.
 CRASHES_MAX = 4
@@ -84,10 +99,12 @@ class Boots:
         }
         crashes = 0
         while cases:
-            vm = ksmvm.ModuleVM(kernel, smp=BOOTS[kind])
+            machine = BOOTS[kind]
+            vm = ksmvm.ModuleVM(kernel, smp=machine.smp, append=machine.append)
             result = vm.run(
-                ["/bin/ksm-module-tests", *cases],
+                ["/bin/ksm-module-tests", *OPTIONS, *cases],
                 files,
+                modules=machine.modules,
                 timeout=RUN_TIMEOUT,
                 stream=sys.__stdout__.buffer if sys.__stdout__ else None,
             )
