@@ -32,7 +32,10 @@
 /* Users of one kpage: well away from where the page's counts would overflow. */
 #define KS_KPAGE_USERS_MAX	0x40000000
 
-/* Counting walks all kpages, so a reader in a loop gets what was counted. */
+/*
+ * Counting walks all kpages, so a reader in a loop gets what was counted. After
+ * a pass, whose end many wait for, it is done anew: a pass costs more than that.
+ */
 #define KS_COUNT_INTERVAL	(HZ / 5)
 
 static const struct rhashtable_params ks_stable_params = {
@@ -47,6 +50,7 @@ static LIST_HEAD(ks_kpages);
 static LIST_HEAD(ks_reserve);
 static unsigned int ks_nr_reserve;
 static unsigned long ks_nr_kpages;
+static bool ks_counted;
 
 /* So that nobody can make contents up that collide. */
 static u64 ks_seed;
@@ -190,6 +194,7 @@ void ks_kpages_reap(void)
 {
 	struct ks_kpage *kp, *next;
 
+	ks_counted = false;
 	list_for_each_entry_safe(kp, next, &ks_kpages, link) {
 		if (page_count(kp->page) == 1)
 			ks_kpage_free(kp);
@@ -207,10 +212,9 @@ void ks_kpages_reap(void)
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing)
 {
 	static unsigned long last_shared, last_sharing, last_time;
-	static bool counted;
 	struct ks_kpage *kp;
 
-	if (!counted || time_after(jiffies, last_time + KS_COUNT_INTERVAL)) {
+	if (!ks_counted || time_after(jiffies, last_time + KS_COUNT_INTERVAL)) {
 		last_shared = 0;
 		last_sharing = 0;
 		list_for_each_entry(kp, &ks_kpages, link) {
@@ -223,7 +227,7 @@ void ks_kpages_count(unsigned long *shared, unsigned long *sharing)
 			cond_resched();
 		}
 		last_time = jiffies;
-		counted = true;
+		ks_counted = true;
 	}
 	*shared = last_shared;
 	*sharing = last_sharing;
