@@ -37,7 +37,7 @@ BOOTS = {
     "two-cpus": Machine(2, "numa=fake=2", ("zram",)),
 }
 # To the program, before the names of cases: "--soak 4 --calls 1000000 --seed 7".
-OPTIONS = os.environ.get("KSM_TEST_OPTIONS", "").split()
+OPTIONS = tuple(os.environ.get("KSM_TEST_OPTIONS", "").split())
 RUN_TIMEOUT = 1200.0
 # A case that brings the VM down costs a boot; more than these are not worth the time.
 CRASHES_MAX = 4
@@ -71,8 +71,18 @@ class Boot:
 class Boots:
     """Runs all selected cases of a kernel in one VM, or in one more for each crash."""
 
-    def __init__(self, selected: set[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        selected: set[tuple[str, str]],
+        *,
+        options: tuple[str, ...] = OPTIONS,
+        timeout: float = RUN_TIMEOUT,
+        logs: Path = CACHE,
+    ) -> None:
         self._selected = selected
+        self._options = options
+        self._timeout = timeout
+        self._logs = logs
         self._done: dict[tuple[str, str], Boot] = {}
         self._program: Path | None = None
 
@@ -102,15 +112,15 @@ class Boots:
             machine = BOOTS[kind]
             vm = ksmvm.ModuleVM(kernel, smp=machine.smp, append=machine.append)
             result = vm.run(
-                ["/bin/ksm-module-tests", *OPTIONS, *cases],
+                ["/bin/ksm-module-tests", *self._options, *cases],
                 files,
                 modules=machine.modules,
-                timeout=RUN_TIMEOUT,
+                timeout=self._timeout,
                 stream=sys.__stdout__.buffer if sys.__stdout__ else None,
             )
             name = f"{kernel}-{kind}" + (f"-{crashes}" if crashes else "")
-            (CACHE / f"{name}.out").write_text(result.output)
-            (CACHE / f"{name}.log").write_text(result.kernel_log)
+            (self._logs / f"{name}.out").write_text(result.output)
+            (self._logs / f"{name}.log").write_text(result.kernel_log)
             boot.splats += result.splats
             for verdict, case, reason, remark in RESULT.findall(result.output):
                 if verdict == "ok":
