@@ -19,9 +19,10 @@ help:
 	@echo
 	@echo 'Downloads and images are kept in $(KSM_CACHE)'
 
-STAGES := lint unit module packages fleet scenario
+STAGES := lint unit module packages fleet scenario kernel-selftests
 # Two lanes, for two cores. Not among them: scenario, the fleet's whole scenario with nested guests,
-# whose second half has not been seen to pass in one run yet.
+# whose second half has not been seen to pass in one run yet; kernel-selftests, for its download of
+# the kernel's source.
 LANES := lint unit module + fleet packages
 
 setup: $(VENV)/.ready
