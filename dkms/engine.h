@@ -200,6 +200,7 @@ u64 ks_page_hash(struct page *page);
 struct ks_kpage *ks_kpage_find(u64 hash);
 bool ks_kpage_has_room(const struct ks_kpage *kp);
 struct ks_kpage *ks_kpage_create(u64 hash, struct page *content);
+void ks_kpage_retire(struct ks_kpage *kp);
 void ks_kpages_reap(void);
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing);
 unsigned long ks_kpages_bytes(void);

@@ -174,8 +174,20 @@ struct ks_kpage *ks_kpage_create(u64 hash, struct page *content)
 	return kp;
 }
 
+/**
+ * ks_kpage_retire - let a merged page get no more users
+ * @kp: the merged page; another one may be made of its content
+ *
+ * Context: ks_lock held.
+ */
+void ks_kpage_retire(struct ks_kpage *kp)
+{
+	rhashtable_remove_fast(&ks_stable, &kp->node, ks_stable_params);
+}
+
 static void ks_kpage_free(struct ks_kpage *kp)
 {
+	/* Finds nothing where it was retired. */
 	rhashtable_remove_fast(&ks_stable, &kp->node, ks_stable_params);
 	list_del(&kp->link);
 	ks_nr_kpages--;

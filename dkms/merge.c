@@ -76,6 +76,13 @@ static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
 	struct ks_replacement r = { .vma = vma, .old = page };
 	struct ks_kpage *kp = ks_kpage_find(hash);
 
+	/* What the hardware lost must not be read; who maps it keeps it. */
+	if (PageHWPoison(page))
+		return false;
+	if (kp && PageHWPoison(kp->page)) {
+		ks_kpage_retire(kp);
+		kp = NULL;
+	}
 	/* Under its hash the table must find what the kpage is a copy of. */
 	if (!kp && ks_page_hash(page) == hash)
 		kp = ks_kpage_create(hash, page);
