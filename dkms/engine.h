@@ -170,6 +170,10 @@ struct mm_struct *ks_task_mem_get(int fd);
 struct mm_struct **ks_processes_mms(bool (*wanted)(struct mm_struct *mm), size_t *nr);
 void ks_processes_adopt(void);
 
+/* builtin.c */
+void ks_builtin_look(void);
+bool ks_builtin_works_in(struct mm_struct *mm);
+
 /* walk.c */
 typedef bool (*ks_pte_fn)(pte_t *ptep, unsigned long addr, void *arg);
 bool ks_walk_pte(struct mm_struct *mm, unsigned long addr, ks_pte_fn fn, void *arg);

@@ -11,6 +11,7 @@
  *   region.c      which memory may be merged
  *   task_mem.c    other tasks' memory, by /proc/PID/mem
  *   processes.c   the memory of all processes
+ *   builtin.c     where the kernel's own KSM works
  *   thread.c      when to scan
  *   scan.c        a pass, a step, and what becomes of a page
  *   walk.c        page tables

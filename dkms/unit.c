@@ -7,6 +7,7 @@
 #include "region.c"
 #include "task_mem.c"
 #include "processes.c"
+#include "builtin.c"
 #include "walk.c"
 #include "sums.c"
 #include "candidates.c"

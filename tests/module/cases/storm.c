@@ -441,3 +441,23 @@ CASE(race, oom_kill, 90)
 	group_make("oom", "8M");
 	storm(run_out_of_memory);
 }
+
+/* Both engines want the same memory; they take turns. */
+static void mark_and_unmark(void)
+{
+	madvise(half(), storm_pages / 2 * PAGE, turn % 3 ? MADV_MERGEABLE : MADV_UNMERGEABLE);
+	file_write("/sys/kernel/mm/ksm/run", turn % 4 == 3 ? "2" : turn % 2 ? "0" : "1");
+	nap_ms(rand() % 60);
+	turn++;
+}
+
+CASE(race, builtin_ksm, 60)
+{
+	if (file_write("/sys/kernel/mm/ksm/pages_to_scan", "5000"))
+		skip("this kernel has no KSM of its own");
+	file_write("/sys/kernel/mm/ksm/sleep_millisecs", "1");
+	storm(mark_and_unmark);
+	require(!file_write("/sys/kernel/mm/ksm/run", "2"), "the other engine does not unmerge");
+	file_write("/sys/kernel/mm/ksm/run", "0");
+	check_flipped(storm_at, storm_pages);
+}

@@ -3,6 +3,7 @@
 
 /* Merging begins in the second; how many there are is the machine's business. */
 #define PASSES_MIN 3
+#define LOOKS_MIN 10
 
 #define FLIP_WORD 300
 #define FLIP_SEED 4000
@@ -132,8 +133,12 @@ void watch_doing(struct seen *seen, double seconds, void (*fn)(void))
 {
 	double start = now(), soak = seconds * soak_factor;
 	long long from = engine_read("full_scans"), passes = seen->passes;
+	int looks = 0;
 
-	while (now() < start + soak || (!seen_enough(seen) && now() < start + 3 * soak)) {
+	/* A disturbance may take long, so a look now and then is not enough to give up. */
+	while (now() < start + soak ||
+	       (!seen_enough(seen) && (now() < start + 3 * soak || looks < LOOKS_MIN))) {
+		looks++;
 		look(seen);
 		seen->passes = passes + engine_read("full_scans") - from;
 		if (fn)
