@@ -26,13 +26,53 @@
 #include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/jiffies.h>
+#include <linux/magic.h>
 
 #include "compat.h"
 #include "engine.h"
 
 #define KS_BUILTIN_RUN	"/sys/kernel/mm/ksm/run"
 
+static struct file *ks_builtin_file;
 static bool ks_builtin_runs;
+
+static bool ks_builtin_read(void)
+{
+	char text[8];
+	loff_t pos = 0;
+
+	return kernel_read(ks_builtin_file, text, sizeof(text), &pos) > 0 && text[0] == '1';
+}
+
+/**
+ * ks_builtin_open - get ready to look
+ *
+ * The file stays open, so that no look needs memory and kills somebody for it.
+ *
+ * Context: process context of the task that loads the module.
+ */
+void ks_builtin_open(void)
+{
+	struct file *file = filp_open(KS_BUILTIN_RUN, O_RDONLY, 0);
+
+	/* Where it is not there, the kernel was built without. */
+	if (PTR_ERR_OR_ZERO(file) == -ENOENT)
+		return;
+	if (IS_ERR(file) || file_inode(file)->i_sb->s_magic != SYSFS_MAGIC) {
+		pr_warn("cannot see whether the built-in KSM runs: do not start it\n");
+		if (!IS_ERR(file))
+			filp_close(file, NULL);
+		return;
+	}
+	ks_builtin_file = file;
+	ks_builtin_runs = ks_builtin_read();
+}
+
+void ks_builtin_close(void)
+{
+	if (ks_builtin_file)
+		filp_close(ks_builtin_file, NULL);
+}
 
 /**
  * ks_builtin_look - look whether the built-in KSM runs
@@ -41,31 +81,17 @@ static bool ks_builtin_runs;
  * has found two equal pages and is amid merging them before that tick is over
  * and the step that had begun.
  *
- * Context: kernel thread, which sees the files of the first process. No locks,
- * since the attributes of sysfs have some of their own. May sleep.
+ * Context: kernel thread. No locks, since the attributes of sysfs have some of
+ * their own. May sleep.
  */
 void ks_builtin_look(void)
 {
 	static unsigned long last;
-	static bool looked;
-	struct file *file;
-	char text[8];
-	loff_t pos = 0;
-	ssize_t n;
 
-	if (looked && last == jiffies)
-		return;
-	looked = true;
-	last = jiffies;
-	file = filp_open(KS_BUILTIN_RUN, O_RDONLY, 0);
-	if (IS_ERR(file)) {
-		/* A kernel without it, or a system without /sys to start it by. */
-		ks_builtin_runs = false;
-		return;
+	if (ks_builtin_file && last != jiffies) {
+		last = jiffies;
+		ks_builtin_runs = ks_builtin_read();
 	}
-	n = kernel_read(file, text, sizeof(text), &pos);
-	ks_builtin_runs = n > 0 && text[0] == '1';
-	filp_close(file, NULL);
 }
 
 /**

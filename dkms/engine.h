@@ -171,6 +171,8 @@ struct mm_struct **ks_processes_mms(bool (*wanted)(struct mm_struct *mm), size_t
 void ks_processes_adopt(void);
 
 /* builtin.c */
+void ks_builtin_open(void);
+void ks_builtin_close(void);
 void ks_builtin_look(void);
 bool ks_builtin_works_in(struct mm_struct *mm);
 

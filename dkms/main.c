@@ -73,9 +73,10 @@ static int __init ks_init(void)
 	if (ks_task_mem_learn())
 		pr_warn("no /proc/self/mem at load: other tasks' memory cannot be registered\n");
 
+	ks_builtin_open();
 	err = ks_kpages_init();
 	if (err)
-		return err;
+		goto fail_kpages;
 	err = ks_scan_init();
 	if (err)
 		goto fail_scan;
@@ -99,6 +100,8 @@ fail_thread:
 	ks_scan_exit();
 fail_scan:
 	ks_kpages_exit();
+fail_kpages:
+	ks_builtin_close();
 	return err;
 }
 
@@ -112,6 +115,7 @@ static void __exit ks_exit(void)
 	ks_scan_exit();
 	ks_candidates_exit();
 	ks_kpages_exit();
+	ks_builtin_close();
 }
 
 module_init(ks_init);
