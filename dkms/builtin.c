@@ -35,6 +35,7 @@
 
 static struct file *ks_builtin_file;
 static bool ks_builtin_runs;
+static unsigned long ks_builtin_looked;	/* jiffies */
 
 static bool ks_builtin_read(void)
 {
@@ -65,6 +66,7 @@ void ks_builtin_open(void)
 		return;
 	}
 	ks_builtin_file = file;
+	ks_builtin_looked = jiffies;
 	ks_builtin_runs = ks_builtin_read();
 }
 
@@ -86,10 +88,8 @@ void ks_builtin_close(void)
  */
 void ks_builtin_look(void)
 {
-	static unsigned long last;
-
-	if (ks_builtin_file && last != jiffies) {
-		last = jiffies;
+	if (ks_builtin_file && time_is_before_jiffies(ks_builtin_looked)) {
+		ks_builtin_looked = jiffies;
 		ks_builtin_runs = ks_builtin_read();
 	}
 }
