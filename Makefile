@@ -13,13 +13,14 @@ help:
 	@echo 'make packages    the Debian packages, into dist/'
 	@echo 'make lint        sources only: ruff, mypy, ansible-lint, sparse, checkpatch'
 	@echo 'make test-STAGE  one stage of the tests: $(STAGES)'
+	@echo 'make soak        races and nonsense for long: make soak SOAK_MINUTES=10 (for each kernel)'
 	@echo 'make module      ksm.ko for a kernel: make module KDIR=/path/to/headers'
 	@echo 'make clean       remove what was built, keep downloads; make distclean: both'
 	@echo
 	@echo 'Downloads and images are kept in $(KSM_CACHE)'
 
-STAGES := lint unit module packages fleet
-# Two lanes, for two cores.
+STAGES := lint unit module packages fleet kernel-selftests
+# Two lanes, for two cores. Not among them: kernel-selftests, for its download of the kernel's source.
 LANES := lint unit module + fleet packages
 
 setup: $(VENV)/.ready
@@ -46,6 +47,11 @@ $(STAGES:%=test-%): test-%: setup
 
 lint: test-lint
 
+SOAK_MINUTES ?= 10
+soak: setup
+	tests/apt-install gcc libc6-dev make
+	$(VENV)/bin/python tests/module/soak --minutes $(SOAK_MINUTES)
+
 module:
 	$(MAKE) -C dkms $(if $(KDIR),KDIR=$(KDIR)) modules
 
@@ -55,4 +61,4 @@ clean:
 distclean: demo-down clean
 	rm -rf $(KSM_CACHE)
 
-.PHONY: help setup packages demo demo-down test $(STAGES:%=test-%) lint module clean distclean
+.PHONY: help setup packages demo demo-down test $(STAGES:%=test-%) lint soak module clean distclean

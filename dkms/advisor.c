@@ -200,27 +200,36 @@ void ks_advisor_scan_ended(void)
 	mutex_unlock(&ks_advisor_lock);
 }
 
+/* A scan by a caller (scan_file.c) is not the thread's, nor paid for by it. */
+static bool ks_advisor_concerned(void)
+{
+	return current->flags & PF_KTHREAD;
+}
+
 /* The scan came to the start of a pass. Context: as ks_advisor_pass_ended(). */
 void ks_advisor_pass_began(void)
 {
-	ks_advisor_new_pass(true);
+	if (ks_advisor_concerned())
+		ks_advisor_new_pass(true);
 }
 
 /**
  * ks_advisor_pass_ended - the scan came to the end of a pass
  *
- * Context: kernel thread, between ks_advisor_scan_begins() and
- * ks_advisor_scan_ended().
+ * Context: of the scan; of the kernel thread's between ks_advisor_scan_begins()
+ * and ks_advisor_scan_ended().
  */
 void ks_advisor_pass_ended(void)
 {
-	ks_advisor.ended = true;
+	if (ks_advisor_concerned())
+		ks_advisor.ended = true;
 }
 
 /* So much of pages_to_scan was used. Context: as ks_advisor_pass_ended(). */
 void ks_advisor_count(unsigned int pages)
 {
-	ks_advisor.pages += pages;
+	if (ks_advisor_concerned())
+		ks_advisor.pages += pages;
 }
 
 static void ks_advisor_begin(void)

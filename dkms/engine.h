@@ -286,6 +286,12 @@ struct mm_struct *ks_process_mm(struct task_struct *process, ks_process_fn wante
 struct mm_struct **ks_processes_mms(ks_process_fn wanted, size_t *nr);
 void ks_processes_adopt(void);
 
+/* builtin.c */
+void ks_builtin_open(void);
+void ks_builtin_close(void);
+void ks_builtin_look(void);
+bool ks_builtin_works_in(struct mm_struct *mm);
+
 /* walk.c */
 typedef bool (*ks_pte_fn)(pte_t *ptep, unsigned long addr, void *arg);
 bool ks_walk_pte(struct mm_struct *mm, unsigned long addr, ks_pte_fn fn, void *arg);
@@ -395,6 +401,7 @@ unsigned int ks_kpage_room(const struct ks_kpage *kp);
 struct ks_kpage *ks_kpage_create(u64 hash, const struct ks_scope *scope,
 				 struct page *content);
 struct ks_kpage *ks_kpage_successor(struct ks_kpage *full);
+void ks_kpage_retire(struct ks_kpage *kp);
 void ks_kpages_reap(void);
 void ks_kpages_prune(void);
 void ks_kpages_count_chains(unsigned long *chains, unsigned long *dups);

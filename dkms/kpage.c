@@ -44,7 +44,10 @@
 /* Users of one kpage: well away from where the page's counts would overflow. */
 #define KS_KPAGE_USERS_MAX	0x40000000
 
-/* Counting walks all kpages, so a reader in a loop gets what was counted. */
+/*
+ * Counting walks all kpages, so a reader in a loop gets what was counted. After
+ * a pass, whose end many wait for, it is done anew: a pass costs more than that.
+ */
 #define KS_COUNT_INTERVAL	(HZ / 5)
 
 /* Shelved kpages that are looked at for the successor of a full one. */
@@ -75,6 +78,7 @@ static struct ks_reserve *ks_reserves;
 static unsigned long ks_nr_kpages;
 static unsigned long ks_nr_chains;
 static unsigned long ks_nr_dups;
+static bool ks_counted;
 
 /* So that nobody can make contents up that collide. */
 u64 ks_seed;
@@ -326,8 +330,14 @@ struct ks_kpage *ks_kpage_successor(struct ks_kpage *full)
 	return NULL;
 }
 
-/* Take a kpage out of the table, where a duplicate takes its place, and ring. */
-static void ks_kpage_unlink(struct ks_kpage *kp)
+/**
+ * ks_kpage_retire - let a merged page get no more users
+ * @kp: the merged page; a duplicate takes its place in the table, or another one
+ *      may be made of its content
+ *
+ * Context: ks_lock held.
+ */
+void ks_kpage_retire(struct ks_kpage *kp)
 {
 	struct ks_kpage *dup = NULL;
 
@@ -335,20 +345,21 @@ static void ks_kpage_unlink(struct ks_kpage *kp)
 		dup = list_first_entry(&kp->dups, struct ks_kpage, dups);
 	if (!kp->shelved && !(dup && ks_kpage_unshelve(dup, kp)))
 		rhashtable_remove_fast(&ks_stable, &kp->node, ks_stable_params);
+	kp->shelved = true;
 	if (dup) {
-		list_del(&kp->dups);
+		list_del_init(&kp->dups);
 		ks_nr_dups--;
 		if (list_empty(&dup->dups)) {
 			ks_nr_chains--;
 			ks_nr_dups--;
 		}
 	}
-	list_del(&kp->link);
 }
 
 static void ks_kpage_free(struct ks_kpage *kp)
 {
-	ks_kpage_unlink(kp);
+	ks_kpage_retire(kp);
+	list_del(&kp->link);
 	ks_nr_kpages--;
 	atomic_dec(&kp->page->_mapcount);
 	/* Not __free_page(): mlock() may have left a mark that only this clears. */
@@ -365,6 +376,7 @@ void ks_kpages_reap(void)
 {
 	struct ks_kpage *kp, *next;
 
+	ks_counted = false;
 	list_for_each_entry_safe(kp, next, &ks_kpages, link) {
 		if (page_count(kp->page) == 1)
 			ks_kpage_free(kp);
@@ -462,10 +474,9 @@ bool ks_kpages_in_use(void)
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing)
 {
 	static unsigned long last_shared, last_sharing, last_time;
-	static bool counted;
 	struct ks_kpage *kp;
 
-	if (!counted || time_after(jiffies, last_time + KS_COUNT_INTERVAL)) {
+	if (!ks_counted || time_after(jiffies, last_time + KS_COUNT_INTERVAL)) {
 		last_shared = 0;
 		last_sharing = 0;
 		list_for_each_entry(kp, &ks_kpages, link) {
@@ -478,7 +489,7 @@ void ks_kpages_count(unsigned long *shared, unsigned long *sharing)
 			cond_resched();
 		}
 		last_time = jiffies;
-		counted = true;
+		ks_counted = true;
 	}
 	*shared = last_shared;
 	*sharing = last_sharing;
@@ -514,7 +525,8 @@ void ks_kpages_exit(void)
 	ks_kpages_unreserve();
 	ks_kpages_reap();
 	list_for_each_entry_safe(kp, next, &ks_kpages, link) {
-		ks_kpage_unlink(kp);
+		ks_kpage_retire(kp);
+		list_del(&kp->link);
 		ks_kpage_disown(kp);
 		kfree_rcu(kp, rcu);
 		left++;

@@ -16,6 +16,7 @@
  *   processes.c   the memory of all processes
  *   scan_all.c    which of them to merge without being asked
  *   children.c    the memory of a task's children
+ *   builtin.c     where the kernel's own KSM works
  *   thread.c      when to scan
  *   advisor.c     how fast, unless an administrator says so
  *   scan.c        a pass, a step, and what becomes of a page
@@ -89,9 +90,10 @@ static int __init ks_init(void)
 	err = ks_sharing_init();
 	if (err)
 		return err;
+	ks_builtin_open();
 	err = ks_kpages_init();
 	if (err)
-		return err;
+		goto fail_kpages;
 	err = ks_scan_init();
 	if (err)
 		goto fail_scan;
@@ -121,6 +123,8 @@ fail_shrinker:
 	ks_scan_exit();
 fail_scan:
 	ks_kpages_exit();
+fail_kpages:
+	ks_builtin_close();
 	return err;
 }
 
@@ -135,6 +139,7 @@ static void __exit ks_exit(void)
 	ks_scan_exit();
 	ks_candidates_exit();
 	ks_kpages_exit();
+	ks_builtin_close();
 }
 
 module_init(ks_init);

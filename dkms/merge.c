@@ -83,6 +83,12 @@ static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
 	struct ks_replacement r = { .vma = vma, .old = page };
 	struct ks_kpage *kp = ks_kpage_find(hash, scope);
 
+	if (kp && PageHWPoison(kp->page)) {
+		ks_kpage_retire(kp);
+		kp = ks_kpage_find(hash, scope);
+	}
+	if (kp && PageHWPoison(kp->page))
+		return false;
 	if (!kp) {
 		/* Under its hash the table must find what the kpage is a copy of. */
 		if (ks_page_hash(page, scope) == hash)
@@ -93,7 +99,8 @@ static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
 			return false;
 		kp = ks_kpage_successor(kp) ?: ks_kpage_create(hash, scope, page);
 	}
-	if (!kp || ks_page_node(kp->page) != ks_page_node(page) ||
+	if (!kp || PageHWPoison(kp->page) ||
+	    ks_page_node(kp->page) != ks_page_node(page) ||
 	    !ks_pages_equal(kp->page, page))
 		return false;
 	r.new = kp->page;
@@ -159,6 +166,9 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 		struct page *page = migrate_pfn_to_page(src);
 
 		if (!(src & MIGRATE_PFN_MIGRATE))
+			continue;
+		/* What the hardware lost must not be read; who maps it keeps it. */
+		if (page && PageHWPoison(page))
 			continue;
 		if (b->empty[slot])
 			merged += ks_merge_empty(vma, b, slot, page);

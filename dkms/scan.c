@@ -365,6 +365,11 @@ static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
 		ks_mm_free(km);
 		return KS_STEP_DONE;
 	}
+	if (ks_builtin_works_in(km->mm)) {
+		mmput_async(km->mm);
+		ks_cursor_next_mm();
+		return KS_STEP_DONE;
+	}
 	if (!mmap_read_trylock(km->mm)) {
 		mmput_async(km->mm);
 		if (++ks_cursor.busy == KS_BUSY_TRIES)
@@ -410,6 +415,7 @@ bool ks_scan_some(unsigned int pages, unsigned int max_merge, bool (*stop)(void)
 	ks_debt -= paid;
 	pages -= paid;
 	while (pages && merges) {
+		ks_builtin_look();
 		mutex_lock(&ks_lock);
 		if (stop()) {
 			mutex_unlock(&ks_lock);

@@ -8,6 +8,7 @@
 #include "task_mem.c"
 #include "processes.c"
 #include "children.c"
+#include "builtin.c"
 #include "walk.c"
 #include "sums.c"
 #include "candidates.c"

@@ -21,9 +21,25 @@ KERNELS = tuple(ksmvm.KERNELS)
 CACHE = Path(os.environ.get("KSM_CACHE") or REPOSITORY / ".cache").resolve() / "module-tests"
 CASE = re.compile(r"^CASE\((\w+), (\w+), \d+\)", re.MULTILINE)
 RESULT = re.compile(r"^(ok|not ok) (\w+\.\w+)(?:: (.*)| # (.*))?$", re.MULTILINE)
-# Races need a second CPU; the emulator is more reliable with one.
-BOOTS = {"one-cpu": {"smp": 1}, "two-cpus": {"smp": 2}, "two-nodes": {"smp": 1, "append": "numa=fake=2"}}
+
+
+@dataclass(frozen=True)
+class Machine:
+    smp: int
+    append: str
+    modules: tuple[str, ...]
+
+
+# Races need a second CPU, of a second node; the emulator is more reliable with one. zram is there to
+# swap to, and dm-delay makes a slow disk of it.
+BOOTS = {
+    "one-cpu": Machine(1, "", ("zram", "dm-delay")),
+    "two-cpus": Machine(2, "numa=fake=2", ("zram",)),
+    "two-nodes": Machine(1, "numa=fake=2", ()),
+}
 BOOT_OF_GROUP = {"race": "two-cpus", "nodes": "two-nodes"}
+# To the program, before the names of cases: "--soak 4 --calls 1000000 --seed 7".
+OPTIONS = tuple(os.environ.get("KSM_TEST_OPTIONS", "").split())
 RUN_TIMEOUT = 1200.0
 # A case that brings the VM down costs a boot; more than these are not worth the time.
 CRASHES_MAX = 4
@@ -57,8 +73,18 @@ class Boot:
 class Boots:
     """Runs all selected cases of a kernel in one VM, or in one more for each crash."""
 
-    def __init__(self, selected: set[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        selected: set[tuple[str, str]],
+        *,
+        options: tuple[str, ...] = OPTIONS,
+        timeout: float = RUN_TIMEOUT,
+        logs: Path = CACHE,
+    ) -> None:
         self._selected = selected
+        self._options = options
+        self._timeout = timeout
+        self._logs = logs
         self._done: dict[tuple[str, str], Boot] = {}
         self._program: Path | None = None
 
@@ -85,16 +111,18 @@ class Boots:
         }
         crashes = 0
         while cases:
-            vm = ksmvm.ModuleVM(kernel, **BOOTS[kind])
+            machine = BOOTS[kind]
+            vm = ksmvm.ModuleVM(kernel, smp=machine.smp, append=machine.append)
             result = vm.run(
-                ["/bin/ksm-module-tests", *cases],
+                ["/bin/ksm-module-tests", *self._options, *cases],
                 files,
-                timeout=RUN_TIMEOUT,
+                modules=machine.modules,
+                timeout=self._timeout,
                 stream=sys.__stdout__.buffer if sys.__stdout__ else None,
             )
             name = f"{kernel}-{kind}" + (f"-{crashes}" if crashes else "")
-            (CACHE / f"{name}.out").write_text(result.output)
-            (CACHE / f"{name}.log").write_text(result.kernel_log)
+            (self._logs / f"{name}.out").write_text(result.output)
+            (self._logs / f"{name}.log").write_text(result.kernel_log)
             boot.splats += result.splats
             for verdict, case, reason, remark in RESULT.findall(result.output):
                 if verdict == "ok":

@@ -97,6 +97,30 @@ CASE(adopt, unmarked, 60)
 	remote_end(&r);
 }
 
+/* Core mm cannot have both engines at work on one page. */
+CASE(adopt, builtin_runs, 60)
+{
+	struct remote r = remote_start();
+	char *p = remote_map(&r, 64), *q = mem_map(64);
+
+	if (file_write("/sys/kernel/mm/ksm/run", "1"))
+		skip("this kernel has no KSM of its own");
+	/* So slow that it does nothing while we look. */
+	file_write("/sys/kernel/mm/ksm/sleep_millisecs", "1000000");
+	nap_ms(100);
+	remote_fill(&r, p, 64, 1, 350);
+	mem_fill(q, 64, 1, 350);
+	require(!remote_madvise(&r, p, 64, MADV_MERGEABLE), "MADV_MERGEABLE failed");
+	area_with(q, 64);
+	engine_set("adopt_mergeable", 1);
+	engine_merge(1, 63);
+	require(!file_write("/sys/kernel/mm/ksm/run", "0"), "stopping the other engine failed");
+	engine_merge(1, 127);
+	file_write("/sys/kernel/mm/ksm/sleep_millisecs", "20");
+	remote_check(&r, p, 64, 1, 350);
+	remote_end(&r);
+}
+
 CASE(adopt, turned_off, 60)
 {
 	char *p;

@@ -422,3 +422,24 @@ CASE(merge, profit, 60)
 		"general_profit is %lld with %lld bytes saved and %lld bytes of metadata",
 		profit, 2047 * (long long)PAGE, metadata);
 }
+
+/* Who waited for a pass reads what is so after it, not what was so before. */
+CASE(merge, counters_after_a_pass, 60)
+{
+	enum { N = 64 };
+	char *p = mem_map(N);
+
+	mem_fill(p, N, 1, 90);
+	area_with(p, N);
+	engine_merge(1, N - 1);
+	for (int i = N; i > 2; i--) {
+		long long sharing;
+
+		p[(i - 1) * PAGE] ^= i;
+		engine_read("pages_sharing");
+		engine_passes(1);
+		sharing = engine_read("pages_sharing");
+		require(sharing == i - 2, "%d pages share one, but %lld are counted", i - 1,
+			sharing);
+	}
+}

@@ -4,104 +4,7 @@
  * any other value in its place is a lost write. Each case also proves that
  * memory did merge meanwhile.
  */
-#include <pthread.h>
-
-#include "ksmtest.h"
-
-#define THREADS 4
-
-struct worker {
-	pthread_t thread;
-	int number;
-	char *p;
-	size_t npages;
-	unsigned long written;
-	uint64_t sweeps;
-	unsigned int random;
-};
-
-static volatile bool stop;
-
-static void start(struct worker *w, int n, void *(*fn)(void *), char *p, size_t npages)
-{
-	for (int i = 0; i < n; i++) {
-		w[i] = (struct worker){ .number = i, .p = p, .npages = npages, .random = i + 1 };
-		if (pthread_create(&w[i].thread, NULL, fn, &w[i]))
-			fail("pthread_create failed");
-	}
-}
-
-static void join(struct worker *w, int n)
-{
-	unsigned long written = 0;
-
-	stop = true;
-	for (int i = 0; i < n; i++) {
-		pthread_join(w[i].thread, NULL);
-		written += w[i].written;
-	}
-	note("%lu writes", written);
-}
-
-static unsigned int dice(struct worker *w, unsigned int sides)
-{
-	return (unsigned int)rand_r(&w->random) % sides;
-}
-
-/* Merging that was seen while the writers ran. */
-struct seen {
-	long long want;		/* pages sharing at one moment, at least */
-	long long most, passes, last;
-	unsigned long risen;
-};
-
-/* Merging begins in the second; how many there are is the machine's business. */
-#define PASSES_MIN 3
-
-static void look(struct seen *seen)
-{
-	long long sharing = engine_read("pages_sharing");
-
-	if (sharing > seen->most)
-		seen->most = sharing;
-	if (sharing > seen->last)
-		seen->risen += sharing - seen->last;
-	seen->last = sharing;
-}
-
-static bool seen_enough(const struct seen *seen)
-{
-	return seen->most >= seen->want && seen->passes >= PASSES_MIN;
-}
-
-/* For some seconds; on a busy machine for longer, until enough was seen. */
-static void watch_doing(struct seen *seen, double seconds, void (*fn)(void))
-{
-	double start = now();
-	long long from = engine_read("full_scans"), passes = seen->passes;
-
-	while (now() < start + seconds || (!seen_enough(seen) && now() < start + 3 * seconds)) {
-		look(seen);
-		seen->passes = passes + engine_read("full_scans") - from;
-		if (fn)
-			fn();
-		nap_ms(20);
-	}
-}
-
-static void watch(struct seen *seen, double seconds)
-{
-	watch_doing(seen, seconds, NULL);
-}
-
-static void expect_seen(const struct seen *seen)
-{
-	note("%lld passes, at most %lld pages sharing, %lu seen to come", seen->passes, seen->most,
-	     seen->risen);
-	require(seen_enough(seen),
-		"the writers met no merging: at most %lld pages sharing in %lld passes: %s",
-		seen->most, seen->passes, engine_state());
-}
+#include "writers.h"
 
 /*
  * Counters: word 128 * t + x of each page is thread t's own and holds the number
@@ -118,7 +21,7 @@ static void *count_up(void *arg)
 {
 	struct worker *w = arg;
 
-	while (!stop) {
+	while (!writers_stop) {
 		for (size_t i = 0; i < w->npages; i++) {
 			for (int x = 0; x < 3; x++) {
 				volatile uint64_t *word = word_of(w, i, x);
@@ -153,9 +56,9 @@ CASE(race, counters, 120)
 	area_with(p, PAGES);
 	engine_pace(20000, 1);
 	engine_start();
-	start(w, THREADS, count_up, p, PAGES);
+	writers_start(w, THREADS, count_up, p, PAGES);
 	watch(&seen, 22);
-	join(w, THREADS);
+	writers_join(w, THREADS);
 	for (int t = 0; t < THREADS; t++)
 		sum += w[t].sweeps;
 	for (size_t i = 0; i < PAGES; i++) {
@@ -175,71 +78,6 @@ CASE(race, counters, 120)
 	engine_merge(1, PAGES - 1);
 }
 
-/*
- * Flips: a page has one of two contents, and its owner turns it to the other
- * when it pleases, so a page often changed between the look at it and the merge
- * and still has the digest of the last pass.
- */
-#define FLIP_WORD 300
-
-static volatile uint64_t *flip_of(struct worker *w, size_t page)
-{
-	return (volatile uint64_t *)(w->p + page * PAGE) + FLIP_WORD;
-}
-
-static void flip_some(struct worker *w, size_t from, size_t to, unsigned char *is)
-{
-	for (size_t i = from; i < to; i++) {
-		if (*flip_of(w, i) != is[i])
-			fail("thread %d, page %zu: %llu, but %d was written", w->number, i,
-			     (unsigned long long)*flip_of(w, i), is[i]);
-		if (dice(w, 2)) {
-			is[i] ^= 1;
-			*flip_of(w, i) = is[i];
-			w->written++;
-		}
-	}
-}
-
-static void *flip(void *arg)
-{
-	struct worker *w = arg;
-	size_t share = w->npages / THREADS, from = w->number * share, to = from + share;
-	unsigned char *is = calloc(1, w->npages);
-
-	for (int i = 1; !stop; i++) {
-		flip_some(w, from, to, is);
-		if (dice(w, 4) == 0)
-			nap_ms(dice(w, 8));
-	}
-	flip_some(w, from, to, is);
-	/* Leave all pages equal. */
-	for (size_t i = from; i < to; i++)
-		*flip_of(w, i) = 0;
-	free(is);
-	return NULL;
-}
-
-static char *flippable(size_t npages)
-{
-	char *p = mem_map(npages);
-
-	mem_fill(p, npages, 1, 4000);
-	for (size_t i = 0; i < npages; i++)
-		((uint64_t *)(p + i * PAGE))[FLIP_WORD] = 0;
-	return p;
-}
-
-/* Nothing but the flipped words may have changed. */
-static void check_flipped(char *p, size_t npages)
-{
-	char *want = flippable(1);
-
-	for (size_t i = 0; i < npages; i++)
-		require(!memcmp(p + i * PAGE, want, PAGE), "page %zu is damaged", i);
-	mem_unmap(want, 1);
-}
-
 CASE(race, flips, 90)
 {
 	enum { PAGES = 256 };
@@ -250,9 +88,9 @@ CASE(race, flips, 90)
 	area_with(p, PAGES);
 	engine_pace(20000, 0);
 	engine_start();
-	start(w, THREADS, flip, p, PAGES);
+	writers_start(w, THREADS, flip, p, PAGES);
 	watch(&seen, 8);
-	join(w, THREADS);
+	writers_join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
 	engine_merge(1, PAGES - 1);
@@ -277,9 +115,9 @@ CASE(race, compaction, 90)
 	area_with(p, PAGES);
 	engine_pace(20000, 1);
 	engine_start();
-	start(w, THREADS, flip, p, PAGES);
+	writers_start(w, THREADS, flip, p, PAGES);
 	watch_doing(&seen, 6, compact);
-	join(w, THREADS);
+	writers_join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
 }
@@ -294,7 +132,7 @@ CASE(race, control, 90)
 	int area = area_with(p, PAGES);
 
 	engine_pace(20000, 0);
-	start(w, THREADS, flip, p, PAGES);
+	writers_start(w, THREADS, flip, p, PAGES);
 	for (int round = 0; round < 12; round++) {
 		engine_start();
 		watch(&seen, 0.3);
@@ -308,7 +146,7 @@ CASE(race, control, 90)
 			require(!region_add(area, p, PAGES), "registering again failed");
 		}
 	}
-	join(w, THREADS);
+	writers_join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
 	engine_merge(1, PAGES - 1);
@@ -324,7 +162,7 @@ CASE(race, unload, 90)
 	struct worker w[THREADS];
 	struct seen seen = { .want = 10 };
 
-	start(w, THREADS, flip, p, PAGES);
+	writers_start(w, THREADS, flip, p, PAGES);
 	for (int round = 0; round < 8; round++) {
 		int area = area_with(p, PAGES);
 		int err;
@@ -340,7 +178,7 @@ CASE(race, unload, 90)
 		err = module_load("");
 		require(!err, "insmod: %s", strerror(-err));
 	}
-	join(w, THREADS);
+	writers_join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
 }
@@ -355,7 +193,7 @@ static void *remap(void *arg)
 	char *aside = mem_map(SLOT);
 	uint64_t base = 6000;
 
-	for (int round = 0; !stop; round++) {
+	for (int round = 0; !writers_stop; round++) {
 		int protection = PROT_READ | PROT_WRITE;
 
 		mem_fill(p, SLOT, 2, base);
@@ -429,16 +267,16 @@ CASE(race, mappings, 90)
 	area_with(p, PAGES);
 	engine_pace(20000, 0);
 	engine_start();
-	start(w, THREADS, remap, p, PAGES);
+	writers_start(w, THREADS, remap, p, PAGES);
 	watch(&seen, 6);
-	join(w, THREADS);
+	writers_join(w, THREADS);
 	expect_seen(&seen);
 }
 
 /* Processes that register, merge and exit on both CPUs at once. */
 static void come_and_go(struct peer *self, void *arg)
 {
-	double end = now() + 5;
+	double end = now() + 5 * soak_factor;
 
 	(void)self;
 	(void)arg;

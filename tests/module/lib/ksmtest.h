@@ -25,7 +25,7 @@
 #define PAGE 4096UL
 #define HUGE (2UL << 20)
 
-/* cases: CASE(merge, exact, 60) { ... } is "merge.exact", at most 60 s long */
+/* cases: CASE(merge, exact, 60) { ... } is "merge.exact", at most 60 s long (times the soak factor) */
 
 struct testcase {
 	const char *name;
@@ -57,6 +57,14 @@ __attribute__((format(printf, 1, 2))) void note(const char *fmt, ...);
 #define require(cond, ...) do { if (!(cond)) fail(__VA_ARGS__); } while (0)
 /* got: 0, a positive answer, or -errno */
 void expect_errno(long got, int want, const char *what);
+
+/*
+ * How hard: --soak makes races last so many times as long, --calls is how many
+ * calls a fuzzer makes, --seed what it and the writers begin with.
+ */
+extern double soak_factor;
+extern unsigned long fuzz_calls;
+extern uint64_t run_seed;
 
 /* time */
 

@@ -19,6 +19,10 @@ static struct testcase *cases;
 static int report_fd = -1;
 static int kmsg_fd = -1;
 
+double soak_factor = 1;
+unsigned long fuzz_calls = 100000;
+uint64_t run_seed = 1;
+
 void case_add(struct testcase *tc)
 {
 	struct testcase **at = &cases;
@@ -281,7 +285,7 @@ static bool run_case(struct testcase *tc)
 	char reason[2400] = "", *at = reason;
 	const char *left, *oops;
 	bool skipped = false, in_time;
-	double start = now();
+	double start = now(), limit = tc->seconds * (soak_factor > 1 ? soak_factor : 1);
 	int pipefd[2], status = -1;
 	pid_t pid;
 
@@ -302,7 +306,7 @@ static bool run_case(struct testcase *tc)
 		_exit(0);
 	}
 	close(pipefd[1]);
-	in_time = listen(pipefd[0], start + tc->seconds, reason, sizeof(reason), &skipped);
+	in_time = listen(pipefd[0], start + limit, reason, sizeof(reason), &skipped);
 	/* The case has said its last word; its process may still be exiting. */
 	if (in_time && waitpid(pid, &status, 0) != pid)
 		status = -1;
@@ -312,7 +316,7 @@ static bool run_case(struct testcase *tc)
 		exit(2);
 	}
 	if (!in_time && !reason[0])
-		snprintf(reason, sizeof(reason), "no end after %d s", tc->seconds);
+		snprintf(reason, sizeof(reason), "no end after %.0f s", limit);
 	else if (!reason[0] && WIFSIGNALED(status))
 		snprintf(reason, sizeof(reason), "died of signal %d (%s)",
 			 WTERMSIG(status), strsignal(WTERMSIG(status)));
@@ -389,6 +393,28 @@ static int helper(char **argv)
 	return 2;
 }
 
+/* How many words at the start are options and their values. */
+static int options(char **argv)
+{
+	int n = 0;
+
+	for (; argv[n] && argv[n + 1]; n += 2) {
+		const char *value = argv[n + 1];
+
+		if (!strcmp(argv[n], "--module"))
+			module_path = value;
+		else if (!strcmp(argv[n], "--soak"))
+			soak_factor = atof(value);
+		else if (!strcmp(argv[n], "--calls"))
+			fuzz_calls = strtoul(value, NULL, 0);
+		else if (!strcmp(argv[n], "--seed"))
+			run_seed = strtoull(value, NULL, 0);
+		else
+			break;
+	}
+	return n;
+}
+
 int main(int argc, char **argv)
 {
 	int failed = 0, total = 0;
@@ -401,10 +427,7 @@ int main(int argc, char **argv)
 			puts(tc->name);
 		return 0;
 	}
-	if (argc > 2 && !strcmp(argv[1], "--module")) {
-		module_path = argv[2];
-		argv += 2;
-	}
+	argv += options(argv + 1);
 	if (geteuid()) {
 		fprintf(stderr, "root is needed; run this inside a module VM only\n");
 		return 2;
