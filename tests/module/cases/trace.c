@@ -58,7 +58,7 @@ CASE(trace, events, 60)
 {
 	char *p = mem_map_huge(512), *q = mem_map(62);
 	char text[64];
-	long long scans;
+	long long before, pass;
 
 	mem_fill(p, 512, 512, 1000);
 	require(smaps_pages(p, 512, "AnonHugePages") == 512, "the kernel gave no huge page");
@@ -67,7 +67,7 @@ CASE(trace, events, 60)
 	area_with(p, 512);
 	/* At first one page less than a huge page is split for. */
 	area_with(q, 61);
-	scans = engine_read("full_scans");
+	before = engine_read("full_scans");
 	engine_merge_in(SETTLE, 61, 0);
 	require(traced("ks_huge:", "worth=61 nr=512 split=0") > 0, "no huge page was judged");
 	expect("ks_huge:", "split=1", 0);
@@ -75,11 +75,13 @@ CASE(trace, events, 60)
 	engine_merge_in(SETTLE, 62, 62);
 	expect("ks_huge:", "worth=62 nr=512 split=1", 1);
 	expect("ks_merge:", "worth=62 merged=62", 1);
-	for (scans++; scans <= engine_read("full_scans"); scans++) {
-		snprintf(text, sizeof(text), "pass=%lld ", scans);
+	for (pass = before + 1; pass <= engine_read("full_scans"); pass++) {
+		snprintf(text, sizeof(text), "pass=%lld ", pass);
 		expect("ks_pass_end:", text, 1);
-		snprintf(text, sizeof(text), "pass=%lld\n", scans);
-		expect("ks_pass_begin:", text, 1);
+		snprintf(text, sizeof(text), "pass=%lld\n", pass);
+		/* The first may have begun when nobody was looking yet. */
+		if (pass > before + 1)
+			expect("ks_pass_begin:", text, 1);
 	}
 	engine_set("run", 2);
 	expect("ks_unmerge:", "pages=124 err=0", 1);
