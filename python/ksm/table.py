@@ -45,10 +45,6 @@ class Tunable:
     # A change needs an engine that shares nothing, so everything is unmerged for it.
     needs_unmerge: bool = False
 
-    def default_of(self, engine: EngineName) -> Value:
-        """The value after boot or load of this engine."""
-        return self.defaults.get(engine, self.default)
-
     def limits(self, engine: EngineName) -> tuple[int, int]:
         """Inclusive limits of a number on this engine; TypeError for a choice."""
         if self.minimum is None or self.maximum is None:

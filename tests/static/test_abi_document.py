@@ -11,12 +11,13 @@ import pytest
 
 TREE = Path(__file__).resolve().parents[2]
 HEADER = TREE / "dkms/include/uapi/linux/ksm_dev.h"
-SYSFS = TREE / "dkms/sysfs.c"
+# Where the attributes are.
+SYSFS = [TREE / "dkms" / name for name in ("sysfs.c", "sharing.c", "policy.c")]
 DOCUMENT = TREE / "docs/abi.md"
 
 # What is neither a command nor a flag nor a size that a client stores.
 NOT_TOLD = {"KSM_API_VERSION"}
-ATTRIBUTE = re.compile(r"^(?:static )?DEVICE_ATTR_(R[OW])\((\w+)\);|^KS_COUNTER_ATTR\((\w+)\);", re.MULTILINE)
+ATTRIBUTE = re.compile(r"^(?:static )?DEVICE_ATTR_(R[OW])\((\w+)\);|^KS_(COUNTER|NUMBER|LIMIT)_ATTR\((\w+)", re.MULTILINE)
 
 Row = tuple[str, ...]
 
@@ -141,8 +142,12 @@ def test_flags_and_sizes(header: str, document: str, compiled: dict[str, int]) -
 
 
 def test_every_attribute_and_its_access(document: str) -> None:
-    source = SYSFS.read_text()
-    access = {name or counter: (kind or "RO").lower() for kind, name, counter in ATTRIBUTE.findall(source)}
+    source = "".join(file.read_text() for file in SYSFS)
+    assert set(SYSFS) == {file for file in SYSFS[0].parent.glob("*.c") if "&dev_attr_" in file.read_text()}
+    access = {
+        name or macro_name: (kind or ("RO" if macro == "COUNTER" else "RW")).lower()
+        for kind, name, macro, macro_name in ATTRIBUTE.findall(source)
+    }
     listed = re.findall(r"&dev_attr_(\w+)\.attr,", source)
     (attributes,) = tables(document)["Attributes in /sys/class/misc/ksm"]
     assert {row[0]: row[1] for row in attributes} == {name: access[name] for name in listed}
