@@ -17,7 +17,9 @@ DOCUMENT = TREE / "docs/abi.md"
 
 # What is neither a command nor a flag nor a size that a client stores.
 NOT_TOLD = {"KSM_API_VERSION"}
-ATTRIBUTE = re.compile(r"^(?:static )?DEVICE_ATTR_(R[OW])\((\w+)\);|^KS_(COUNTER|NUMBER|LIMIT)_ATTR\((\w+)", re.MULTILINE)
+ATTRIBUTE = re.compile(
+    r"^(?:static )?DEVICE_ATTR_(R[OW])\((\w+)\);|^KS_(COUNTER|NUMBER|LIMIT)_ATTR\((\w+)", re.MULTILINE
+)
 
 Row = tuple[str, ...]
 
