@@ -316,3 +316,62 @@ CASE(family, rights, 60)
 	expect_errno(task_remove(area, mem, p, KSM_TASK_CHILDREN), EINVAL, "children of a range");
 	expect_errno(task_add(area, mem, NULL, 0, FAMILY | 8), EINVAL, "an unknown flag");
 }
+
+static void breeds(struct peer *self, void *arg)
+{
+	char *p = mem_map(32);
+
+	(void)arg;
+	mem_fill(p, 32, M, 1);
+	peer_tell(self);
+	for (int i = 0;; i++) {
+		pid_t pid = fork();
+
+		require(pid >= 0, "fork: %s", strerror(errno));
+		if (!pid) {
+			if (i % 8 == 7)
+				execl("/proc/self/exe", "ksm-module-tests", "--helper", "sleep", "20",
+				      (char *)NULL);
+			mem_check(p, 32, M, 1);
+			mem_fill(p, 16, M, 2 + i);
+			mem_check(p, 16, M, 2 + i);
+			/* A child of its own, that it leaves behind. */
+			if (i % 4 == 3 && !fork())
+				nap_ms(i % 16);
+			_exit(0);
+		}
+		reap(pid);
+	}
+}
+
+/* Processes that come and go while families are made and removed. */
+CASE(race, family, 120)
+{
+	struct peer a = peer_start(breeds, NULL), b = peer_start(breeds, NULL);
+	double end = now() + 10;
+	int mem;
+
+	peer_wait(&a);
+	peer_wait(&b);
+	engine_pace(1000, 0);
+	engine_start();
+	mem = mem_open(b.pid);
+	for (int i = 0; now() < end; i++) {
+		struct ksm_statistics s = { .size = sizeof(s) };
+		int area = area_new();
+
+		add(area, a.pid, FAMILY);
+		require(!task_add(area, mem, NULL, 0, FAMILY | KSM_TASK_DETACHED),
+			"a detached family");
+		nap_ms(i % 64);
+		require(!dev_ioctl(area, KSM_AREA_STATISTICS, &s), "KSM_AREA_STATISTICS failed");
+		require(s.regions >= 1, "the first of the family is not there");
+		if (i % 2)
+			require(!dev_ioctl(area, KSM_AREA_UNMERGE, NULL), "KSM_AREA_UNMERGE failed");
+		require(!task_remove(area, mem, NULL, FAMILY | KSM_TASK_DETACHED),
+			"removing the detached family");
+		close(area);
+	}
+	peer_kill(&a);
+	peer_kill(&b);
+}
