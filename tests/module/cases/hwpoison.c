@@ -8,10 +8,11 @@
 CASE(hwpoison, merged_page, 60)
 {
 	char *p = mem_map(N), *q = mem_map(N);
+	int area, second;
 	uint64_t lost;
 
 	mem_fill(p, N, 1, 2000);
-	area_with(p, N);
+	area = area_with(p, N);
 	engine_merge(1, N - 1);
 	lost = pfn_of(p);
 	/* Whether the kernel thinks that it could do something about it is its affair. */
@@ -22,7 +23,7 @@ CASE(hwpoison, merged_page, 60)
 	}
 	require(pfn_of(p + PAGE) == lost, "the lost page is not mapped any more");
 	mem_fill(q, N, 1, 2000);
-	area_with(q, N);
+	second = area_with(q, N);
 	engine_start();
 	engine_passes(SETTLE);
 	for (int i = 0; i < N; i++)
@@ -34,4 +35,10 @@ CASE(hwpoison, merged_page, 60)
 	mem_unmap(p, N);
 	engine_passes(SETTLE);
 	engine_expect(1, N - 1);
+	/* The kernel keeps its reference for ever, so the module knows the page until it goes. */
+	mem_unmap(q, N);
+	close(area);
+	close(second);
+	require(!module_unload(), "rmmod failed");
+	require(!module_load(""), "insmod failed");
 }
