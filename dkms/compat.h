@@ -142,7 +142,7 @@ static inline void ks_shrinker_unregister(struct ks_shrinker *s)
  * CONFIG_MEMCG only. Dumpability moved from the address space to the task in 7.x.
  */
 #ifdef CONFIG_MEMCG
-#define KS_HAVE_MEMCG		true
+#define KS_KNOWS_OWNERS		true
 
 #ifdef KS_HAVE_EXEC_STATE
 static inline bool ks_task_is_dumpable(struct task_struct *task, struct mm_struct *mm)
@@ -190,7 +190,7 @@ static inline u64 ks_mm_memcg_serial(struct mm_struct *mm)
 	return serial;
 }
 #else
-#define KS_HAVE_MEMCG		false
+#define KS_KNOWS_OWNERS		false
 static inline bool ks_mm_readable_by(struct mm_struct *mm, kuid_t *uid)
 {
 	return false;

@@ -31,9 +31,9 @@ CASE(control, run_0_stops, 60)
 
 		mem_fill(p, PAGES, PAGES / 2, 600 + round * 5000);
 		engine_pace(64, 0);
-		engine_start();
 		/* Somewhere in the second pass, in which merging begins. */
 		scanned = engine_read("pages_scanned") + PAGES * 10 / 9 + round * 128;
+		engine_start();
 		end = now() + 20;
 		while (engine_read("pages_scanned") < scanned)
 			require(now() < end, "nothing is scanned: %s", engine_state());
@@ -232,6 +232,7 @@ CASE(control, counters_read_only, 30)
 	static const char *const names[] = {
 		"full_scans", "pages_scanned", "pages_shared", "pages_sharing", "pages_unshared",
 		"pages_volatile", "pages_skipped", "general_profit", "metadata_bytes", "thread_pid",
+		"ksm_zero_pages", "stable_node_chains", "stable_node_dups",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -248,7 +249,9 @@ static void unprivileged(void)
 CASE(control, tunables_root_only, 30)
 {
 	static const char *const names[] = {
-		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable",
+		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable", "use_zero_pages",
+		"max_kernel_pages", "max_page_sharing", "merge_across_nodes",
+		"stable_node_chains_prune_millisecs",
 	};
 
 	unprivileged();
@@ -256,6 +259,7 @@ CASE(control, tunables_root_only, 30)
 		engine_read(names[i]);
 		expect_errno(engine_write(names[i], "1"), EACCES, names[i]);
 	}
+	expect_errno(engine_write("domain_mode", "global"), EACCES, "domain_mode");
 	require(open("/dev/ksm", O_RDWR) < 0 && errno == EACCES,
 		"anybody may open /dev/ksm before udev gave it to a group");
 }
