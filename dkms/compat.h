@@ -157,7 +157,7 @@ static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm
 
 /* Whose memory is it? mm->owner and the memory cgroup are there with CONFIG_MEMCG only. */
 #ifdef CONFIG_MEMCG
-#define KS_MEMCG		true
+#define KS_KNOWS_OWNERS		true
 
 /*
  * The user who may read all of @mm, as ptrace has it. False where none may: the
@@ -191,7 +191,7 @@ static inline u64 ks_mm_memcg_serial(struct mm_struct *mm)
 	return serial;
 }
 #else
-#define KS_MEMCG		false
+#define KS_KNOWS_OWNERS		false
 static inline bool ks_mm_readable_by(struct mm_struct *mm, kuid_t *uid)
 {
 	return false;

@@ -42,7 +42,7 @@ static bool ks_use_zero_pages;
 
 static bool ks_domain_mode_works(enum ks_domain_mode mode)
 {
-	return KS_MEMCG ||
+	return KS_KNOWS_OWNERS ||
 	       (mode != KS_DOMAIN_MODE_USER && mode != KS_DOMAIN_MODE_CGROUP);
 }
 

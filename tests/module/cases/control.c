@@ -232,7 +232,8 @@ CASE(control, counters_read_only, 30)
 	static const char *const names[] = {
 		"full_scans", "pages_scanned", "pages_shared", "pages_sharing", "pages_unshared",
 		"pages_volatile", "pages_skipped", "pages_unmergeable", "general_profit",
-		"metadata_bytes", "thread_pid",
+		"metadata_bytes", "thread_pid", "ksm_zero_pages", "stable_node_chains",
+		"stable_node_dups",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -251,13 +252,15 @@ CASE(control, tunables_root_only, 30)
 	static const char *const names[] = {
 		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable", "scan_all_min_uid",
 		"scan_all_protected", "scan_all", "smart_scan", "thp_split_share", "thp_mode",
-		"advisor_mode", "advisor_max_cpu",
+		"advisor_mode", "advisor_max_cpu", "use_zero_pages", "max_kernel_pages",
+		"max_page_sharing", "merge_across_nodes", "stable_node_chains_prune_millisecs",
 	};
 
 	unprivileged();
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		expect_errno(engine_write(names[i], "1"), EACCES, names[i]);
 	}
+	expect_errno(engine_write("domain_mode", "global"), EACCES, "domain_mode");
 	require(open("/dev/ksm", O_RDWR) < 0 && errno == EACCES,
 		"anybody may open /dev/ksm before udev gave it to a group");
 }
