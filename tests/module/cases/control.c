@@ -31,9 +31,9 @@ CASE(control, run_0_stops, 60)
 
 		mem_fill(p, PAGES, PAGES / 2, 600 + round * 5000);
 		engine_pace(64, 0);
-		engine_start();
 		/* Somewhere in the second pass, in which merging begins. */
 		scanned = engine_read("pages_scanned") + PAGES * 10 / 9 + round * 128;
+		engine_start();
 		end = now() + 20;
 		while (engine_read("pages_scanned") < scanned)
 			require(now() < end, "nothing is scanned: %s", engine_state());
