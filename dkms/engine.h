@@ -355,7 +355,7 @@ int ks_extents_walk(const struct ks_extents *x, ks_extent_fn fn, void *arg);
 int ks_statistics(struct ks_area *area, void __user *argp);
 
 /* sums.c */
-struct ks_sums *ks_sums_get(struct ks_mm *km, unsigned long addr, u64 seed);
+struct ks_sums *ks_sums_get(struct ks_mm *km, const struct ks_batch *b);
 bool ks_sum_update(struct ks_sums *s, unsigned int slot, u64 hash);
 u64 ks_sum_hash(const struct ks_sums *s, unsigned int slot);
 u8 *ks_sum_age(struct ks_sums *s, unsigned int slot);

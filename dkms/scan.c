@@ -246,7 +246,7 @@ static void ks_look(struct ks_batch *b, struct ks_sums *s, unsigned int slot)
 /* Hash and decide; drops the pages' references, which would count as pins. */
 static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
 {
-	struct ks_sums *s = ks_sums_get(km, b->addr, b->scope.seed);
+	struct ks_sums *s = ks_sums_get(km, b);
 	bool sample = b->huge && READ_ONCE(ks_policy.thp_mode) == KS_THP_SHARE;
 	unsigned int slot, worth = 0;
 

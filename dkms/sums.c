@@ -19,7 +19,7 @@
 #include "engine.h"
 
 struct ks_sums {
-	u64 seed;		/* of the hashes: of their domain */
+	u64 seed;		/* of the domain met last */
 	bool used;		/* in this pass */
 	u8 age[KS_BATCH];
 	u16 low[KS_BATCH];	/* bits 16 to 31 */
@@ -30,19 +30,18 @@ static unsigned long ks_nr_sums;
 
 /**
  * ks_sums_get - the sums of a batch
- * @km:   the address space
- * @addr: address of the batch
- * @seed: of the hashes that it is about
+ * @km: the address space
+ * @b:  the batch
  *
- * In another domain than before nothing is known of the pages: what they were
- * must not be noted there, nor in the old one any more.
+ * In another domain than before the batch's pages must be read: what they were
+ * is not to be noted there, nor in the old one any more.
  *
  * Context: ks_lock held. May sleep.
  * Return: the sums of its KS_BATCH slots, NULL without memory
  */
-struct ks_sums *ks_sums_get(struct ks_mm *km, unsigned long addr, u64 seed)
+struct ks_sums *ks_sums_get(struct ks_mm *km, const struct ks_batch *b)
 {
-	unsigned long index = addr / KS_BATCH_BYTES;
+	unsigned long index = b->addr / KS_BATCH_BYTES;
 	struct ks_sums *s = xa_load(&km->sums, index);
 
 	if (!s) {
@@ -56,9 +55,9 @@ struct ks_sums *ks_sums_get(struct ks_mm *km, unsigned long addr, u64 seed)
 		ks_nr_sums++;
 		km->nr_sums++;
 	}
-	if (s->seed != seed) {
-		memset(s, 0, sizeof(*s));
-		s->seed = seed;
+	if (s->seed != b->scope.seed) {
+		memset(&s->age[b->first], 0, b->last - b->first);
+		s->seed = b->scope.seed;
 	}
 	s->used = true;
 	return s;

@@ -162,7 +162,7 @@ static void fill(unsigned char *to, unsigned int cmd)
 		};
 		struct ksm_task_region region = {
 			.size = ONE_OF(size),
-			.flags = roll() % 8 ? roll() % 4 : number(),
+			.flags = roll() % 8 ? roll() % 8 : number(),
 			.mem_fd = descriptor(),
 			.reserved = roll() % 8 ? 0 : number(),
 			.addr = roll() % 4 ? address() : 0,
@@ -170,6 +170,26 @@ static void fill(unsigned char *to, unsigned int cmd)
 		};
 
 		memcpy(to, &region, sizeof(region));
+	} else if (_IOC_NR(cmd) == 0x62) {
+		static const uint32_t size[] = { 24, 24, 24, 24, 0, 23, 32, 4096, 4097, ~0u };
+		struct ksm_domain domain = {
+			.size = ONE_OF(size),
+			.flags = roll() % 8 ? roll() % 4 : number(),
+			.domain = roll() % 4,
+			.reserved = roll() % 8 ? 0 : number(),
+		};
+
+		memcpy(to, &domain, sizeof(domain));
+	} else if (_IOC_NR(cmd) == 0x63 || _IOC_NR(cmd) == 0x64) {
+		static const uint32_t size[] = { 88, 88, 88, 88, 0, 87, 96, 4096, 4097, ~0u };
+		struct ksm_statistics statistics = {
+			.size = ONE_OF(size),
+			.flags = roll() % 8 ? 0 : number(),
+			.mem_fd = _IOC_NR(cmd) == 0x64 || roll() % 8 == 0 ? descriptor() : 0,
+			.reserved = roll() % 8 ? 0 : number(),
+		};
+
+		memcpy(to, &statistics, sizeof(statistics));
 	} else if (_IOC_NR(cmd) <= 4) {
 		struct ksm_kthread_info info = {
 			.sleep = roll() % 2 ? roll() % 1000 : number(),
@@ -217,6 +237,8 @@ static unsigned int command(void)
 		KSM_GET_INFO_KTHREAD_RHEL5, KSM_GET_INFO_KTHREAD_MAR09, KSM_REGISTER_MEMORY_REGION,
 		KSM_REGISTER_MEMORY_REGION_MAR09, KSM_REMOVE_MEMORY_REGION, KSM_REGISTER_TASK,
 		KSM_REMOVE_TASK, KSM_REGISTER_MEMORY_REGION, KSM_REGISTER_TASK,
+		KSM_SET_DOMAIN, KSM_CREATE_SCAN, KSM_SCAN, KSM_AREA_STATISTICS,
+		KSM_TASK_STATISTICS, KSM_AREA_UNMERGE,
 	};
 	static const unsigned int size[] = {
 		0, 1, 4, 8, 12, 15, 16, 17, 20, 24, 32, 40, 64, 128, 4096, 16383,
@@ -225,6 +247,20 @@ static unsigned int command(void)
 	if (roll() % 8 < 5)
 		return ONE_OF(known);
 	return _IOC(roll() % 4, roll() % 16 ? KSMIO : roll() % 256, roll() % 256, ONE_OF(size));
+}
+
+/* A scan of a size that the case has time for. */
+static void a_scan(int fd)
+{
+	struct ksm_user_scan scan = {
+		.pages_to_scan = roll() % 1000,
+		.max_pages_to_merge = roll() % 100,
+	};
+
+	if (ioctl(fd, KSM_SCAN, roll() % 8 ? &scan : (void *)number()) < 0)
+		require(errno == EINVAL || errno == EAGAIN || errno == EBUSY || errno == EFAULT,
+			"KSM_SCAN: %s", strerror(errno));
+	close(fd);
 }
 
 static void an_ioctl(void)
@@ -241,6 +277,7 @@ static void an_ioctl(void)
 		switch (errno) {
 		case ENOTTY: case EFAULT: case EINVAL: case EEXIST: case ENOENT: case ENOSPC:
 		case ESRCH: case EBADF: case E2BIG: case EPERM: case EMFILE: case ENOMEM:
+		case EBUSY:
 			return;
 		}
 		fail("command %#x, argument %#lx: %s", cmd, arg, strerror(errno));
@@ -249,6 +286,10 @@ static void an_ioctl(void)
 		if (me.area[slot] >= 0)
 			close(me.area[slot]);
 		me.area[slot] = ret;
+		return;
+	}
+	if (cmd == KSM_CREATE_SCAN) {
+		a_scan(ret);
 		return;
 	}
 	require(ret == (cmd == KSM_GET_API_VERSION ? KSM_API_VERSION : 0),
