@@ -60,6 +60,18 @@ static void find_attributes(void)
 	require(attributes >= 4, "%d attributes can be written", attributes);
 }
 
+/* Of "[none] scan-time" the choice in force. */
+static const char *chosen(const char *was)
+{
+	static char word[256];
+	const char *from = strchr(was, '[');
+
+	if (!from)
+		return was;
+	snprintf(word, sizeof(word), "%.*s", (int)strcspn(from + 1, "]"), from + 1);
+	return word;
+}
+
 /* Twice: one may be refused as long as another is not what it was. */
 static void restore_attributes(void)
 {
@@ -67,7 +79,7 @@ static void restore_attributes(void)
 	for (int round = 0; round < 2; round++)
 		for (int i = 0; i < attributes; i++)
 			if (strcmp(attribute[i].name, "run"))
-				engine_write(attribute[i].name, attribute[i].was);
+				engine_write(attribute[i].name, chosen(attribute[i].was));
 	for (int i = 0; i < attributes; i++) {
 		char is[256], path[512];
 
