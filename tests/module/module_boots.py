@@ -35,9 +35,8 @@ class Machine:
 BOOTS = {
     "one-cpu": Machine(1, "", ("zram", "dm-delay")),
     "two-cpus": Machine(2, "numa=fake=2", ("zram",)),
-    "two-nodes": Machine(1, "numa=fake=2", ()),
 }
-BOOT_OF_GROUP = {"race": "two-cpus", "nodes": "two-nodes"}
+BOOT_OF_GROUP = {"race": "two-cpus", "nodes": "two-cpus"}
 # To the program, before the names of cases: "--soak 4 --calls 1000000 --seed 7".
 OPTIONS = tuple(os.environ.get("KSM_TEST_OPTIONS", "").split())
 RUN_TIMEOUT = 1200.0
