@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Package, run
+from conftest import TREE, Package, run
 
 EXCLUDED = 77  # dkms's own number for it, which its package hooks take as "skipped"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def dkms_is_installed() -> None:
-    if run("dpkg-query", "--show", "dkms", check=False).returncode:
-        run("apt-get", "-q", "update")
-        run("apt-get", "-q", "-y", "--no-install-recommends", "install", "dkms")
+    run(TREE / "tests/apt-install", "dkms")
 
 
 @pytest.fixture
