@@ -195,6 +195,8 @@ CASE(thp, rewritten, 60)
 	engine_merge(1, 1);
 	engine_passes(20);
 	whole(p, 2);
+	/* A pass amid the writing would find it rewritten in part. */
+	engine_stop();
 	mem_fill(p, 2 * H, 4, 9000);
 	engine_merge_in(SETTLE, 1 + 4, 1 + 2 * H - 4);
 	mem_check(p, 2 * H, 4, 9000);
