@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The advisor: sets pages_to_scan so that a pass takes a given time, and keeps
- * the thread below a share of a CPU. Tunables as of the built-in KSM.
+ * the threads together below a share of a CPU. Tunables as of the built-in KSM.
  *
  * A pass consists of work, whose CPU time depends on the memory alone, and of
  * pauses, whose number is inverse to pages_to_scan. So after a pass
@@ -150,7 +150,7 @@ bool ks_advisor_scan_begins(void)
 	mutex_unlock(&ks_advisor_lock);
 
 	ks_advisor.wall_start = ktime_get_ns();
-	ks_advisor.work_start = current->se.sum_exec_runtime;
+	ks_advisor.work_start = ks_team_runtime();
 	return ks_advisor.owed <= KS_OWED_MAX || !ks_advisor_active();
 }
 
@@ -163,7 +163,7 @@ bool ks_advisor_scan_begins(void)
  */
 u64 ks_advisor_pause(u64 us)
 {
-	u64 work = current->se.sum_exec_runtime - ks_advisor.work_start;
+	u64 work = ks_team_runtime() - ks_advisor.work_start;
 
 	if (!ks_advisor_active())
 		return us;
@@ -181,7 +181,7 @@ u64 ks_advisor_pause(u64 us)
 void ks_advisor_scan_ended(void)
 {
 	u64 wall = ktime_get_ns() - ks_advisor.wall_start;
-	u64 work = current->se.sum_exec_runtime - ks_advisor.work_start;
+	u64 work = ks_team_runtime() - ks_advisor.work_start;
 	u64 owed = ks_advisor.owed + ks_advisor_time_for(work);
 
 	if (!ks_advisor_active()) {

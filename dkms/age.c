@@ -5,9 +5,10 @@
  *   age 0   it changed, or had a partner, or was never read: must be read
  *   age n   it was the same and without a partner for n passes, at most 15
  *
- * A page of some age may be taken for what it was (ks_trust_page()). It is still
- * noted in the candidate table, so a page that becomes equal to it finds it at
- * once; only a change of its own goes unnoticed until it is read again. With
+ * A page of some age may be taken for what it was (ks_trust_page()). What was
+ * noted of it in the candidate table counts as long, so a page that becomes equal
+ * to it finds it, and then it is read in the next pass at the latest; only a
+ * change of its own goes unnoticed until it is read again. With
  * smart_scan a page that is old enough is read ever more seldom, as in the
  * built-in KSM:
  *
@@ -20,12 +21,15 @@
 #include "engine.h"
 
 #define KS_AGE_MASK	0x0f
-#define KS_AGE_MAX	15
+#define KS_AGE_MAX	15U
 #define KS_SKIP_SHIFT	4
 #define KS_SKIP_MAX	8
 
 /* Younger pages are read in every pass. */
 #define KS_AGE_SKIP	3
+
+/* From here on a page is left out KS_SKIP_MAX times. */
+#define KS_AGE_OLD	9
 
 static unsigned int ks_skips(unsigned int age)
 {
@@ -33,23 +37,56 @@ static unsigned int ks_skips(unsigned int age)
 		return 1;
 	if (age <= 5)
 		return 2;
-	return age <= 8 ? 4 : KS_SKIP_MAX;
+	return age < KS_AGE_OLD ? 4 : KS_SKIP_MAX;
 }
 
-/* It changed, or has a partner. */
+/* It changed, or has or may have a partner: read it in the next pass. */
 void ks_age_renew(struct ks_sums *s, unsigned int slot)
 {
 	*ks_sum_age(s, slot) = 0;
 }
 
+static unsigned int ks_age(struct ks_sums *s, unsigned int slot)
+{
+	return *ks_sum_age(s, slot) & KS_AGE_MASK;
+}
+
+static void ks_age_set(struct ks_sums *s, unsigned int slot, unsigned int age,
+		       unsigned int skips)
+{
+	*ks_sum_age(s, slot) = min(age, KS_AGE_MAX) | skips << KS_SKIP_SHIFT;
+}
+
+/* So many times it would be left out, if it is found to be without a partner now. */
+unsigned int ks_age_skips_next(struct ks_sums *s, unsigned int slot)
+{
+	unsigned int age = ks_age(s, slot);
+
+	return age < KS_AGE_SKIP ? 0 : ks_skips(age);
+}
+
 /* It was read, and is the same and without a partner once more. */
 void ks_age_unshared(struct ks_sums *s, unsigned int slot)
 {
-	u8 *at = ks_sum_age(s, slot);
-	unsigned int age = *at & KS_AGE_MASK;
-	unsigned int skips = age < KS_AGE_SKIP ? 0 : ks_skips(age);
+	ks_age_set(s, slot, ks_age(s, slot) + 1, ks_age_skips_next(s, slot));
+}
 
-	*at = min(age + 1, KS_AGE_MAX) | skips << KS_SKIP_SHIFT;
+/* So many times it will be left out from now on. */
+unsigned int ks_age_skips(struct ks_sums *s, unsigned int slot)
+{
+	return *ks_sum_age(s, slot) >> KS_SKIP_SHIFT;
+}
+
+/* Has it been alone for so long that it is hardly ever read? */
+bool ks_age_is_old(struct ks_sums *s, unsigned int slot)
+{
+	return ks_age(s, slot) >= KS_AGE_OLD;
+}
+
+/* It is left out in so many passes, no more than ks_age_skips(). */
+void ks_age_pass(struct ks_sums *s, unsigned int slot, unsigned int passes)
+{
+	ks_age_set(s, slot, ks_age(s, slot) + passes, ks_age_skips(s, slot) - passes);
 }
 
 /* May it be taken for what it was? */
@@ -68,12 +105,8 @@ bool ks_age_known(struct ks_sums *s, unsigned int slot)
  */
 bool ks_age_skip(struct ks_sums *s, unsigned int slot)
 {
-	u8 *at = ks_sum_age(s, slot);
-	unsigned int age = *at & KS_AGE_MASK;
-	unsigned int skips = *at >> KS_SKIP_SHIFT;
-
-	if (!skips || !READ_ONCE(ks_policy.smart_scan))
+	if (!ks_age_skips(s, slot) || !READ_ONCE(ks_policy.smart_scan))
 		return false;
-	*at = min(age + 1, KS_AGE_MAX) | (skips - 1) << KS_SKIP_SHIFT;
+	ks_age_pass(s, slot, 1);
 	return true;
 }

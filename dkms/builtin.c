@@ -37,37 +37,50 @@ static struct file *ks_builtin_file;
 static bool ks_builtin_runs;
 static unsigned long ks_builtin_looked;	/* jiffies */
 
-static bool ks_builtin_read(void)
+/* Whether it runs, or a negative errno. */
+static int ks_builtin_read(void)
 {
 	char text[8];
 	loff_t pos = 0;
+	ssize_t n = kernel_read(ks_builtin_file, text, sizeof(text), &pos);
 
-	return kernel_read(ks_builtin_file, text, sizeof(text), &pos) > 0 && text[0] == '1';
+	return n < 0 ? n : n && text[0] == '1';
 }
 
 /**
  * ks_builtin_open - get ready to look
  *
- * The file stays open, so that no look needs memory and kills somebody for it.
+ * The file stays open and has been read, so that no look needs memory and kills
+ * somebody for it.
  *
  * Context: process context of the task that loads the module.
+ * Return: 0 or -ENOMEM
  */
-void ks_builtin_open(void)
+int ks_builtin_open(void)
 {
 	struct file *file = filp_open(KS_BUILTIN_RUN, O_RDONLY, 0);
+	int runs;
 
 	/* Where it is not there, the kernel was built without. */
 	if (PTR_ERR_OR_ZERO(file) == -ENOENT)
-		return;
+		return 0;
+	if (PTR_ERR_OR_ZERO(file) == -ENOMEM)
+		return -ENOMEM;
 	if (IS_ERR(file) || file_inode(file)->i_sb->s_magic != SYSFS_MAGIC) {
 		pr_warn("cannot see whether the built-in KSM runs: do not start it\n");
 		if (!IS_ERR(file))
 			filp_close(file, NULL);
-		return;
+		return 0;
 	}
 	ks_builtin_file = file;
 	ks_builtin_looked = jiffies;
-	ks_builtin_runs = ks_builtin_read();
+	runs = ks_builtin_read();
+	if (runs == -ENOMEM) {
+		ks_builtin_close();
+		return -ENOMEM;
+	}
+	ks_builtin_runs = runs > 0;
+	return 0;
 }
 
 void ks_builtin_close(void)
@@ -88,9 +101,9 @@ void ks_builtin_close(void)
  */
 void ks_builtin_look(void)
 {
-	if (ks_builtin_file && time_is_before_jiffies(ks_builtin_looked)) {
-		ks_builtin_looked = jiffies;
-		ks_builtin_runs = ks_builtin_read();
+	if (ks_builtin_file && time_is_before_jiffies(READ_ONCE(ks_builtin_looked))) {
+		WRITE_ONCE(ks_builtin_looked, jiffies);
+		WRITE_ONCE(ks_builtin_runs, ks_builtin_read() > 0);
 	}
 }
 
@@ -102,5 +115,5 @@ void ks_builtin_look(void)
  */
 bool ks_builtin_works_in(struct mm_struct *mm)
 {
-	return ks_builtin_runs && ks_mm_wants_merging(mm);
+	return READ_ONCE(ks_builtin_runs) && ks_mm_wants_merging(mm);
 }

@@ -1,130 +1,184 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The candidate table: which contents were seen twice?
+ * The candidate table: which contents do two pages have?
  *
- * It answers that for every page in one look-up and without knowing where the
- * other one is, so nothing in it refers to memory that could go away. One entry
- * of eight bytes for each content of the last two passes:
+ * It answers that for every page that is read, in one look-up and without
+ * knowing where the other one is, so nothing in it refers to memory that could
+ * go away. One entry of eight bytes for each sum:
  *
- *   63                     24 23        12 11     6 5      0
- *   [ 40 bits of the hash   ] [ page tag ] [ seen ] [ twice ]
+ *   63            56 55         40 39    32 31    24 23              0
+ *   [ stale, in use ][ page tag   ][ twice ][ until ][ rest of the sum ]
  *
- * seen and twice are numbers of passes (1 to 63, then 1 again). Take pages
- * A, B of equal content and C of another:
+ * The tag, sixteen bits of a hash of the page's number, tells a page from
+ * others: one that is met again, in the next pass or, after fork(), in another
+ * address space, is no second copy. Two pages of one tag by chance are told apart
+ * by being met in one pass. "until" is the pass in which the page will
+ * be read again, and the last one in which the entry counts; "twice" the one in
+ * which another page of this sum was met last. Both are counted modulo 256. Take
+ * pages A, B of equal content and C of another:
  *
- *   pass 1   A: new entry, seen 1.  B: seen in this pass already, so twice 1.
- *            C: new entry, seen 1.
- *   pass 2   A: twice 1 is the pass before: worth merging. A merged page is
- *            made of A. B finds it by its hash. C: no.
+ *   pass 1   A: new entry, until 2.  B: another page's entry, so twice 1.
+ *            C: new entry, until 2.
+ *   pass 2   A: twice 1 is the pass before: it has a partner.  B: likewise.
+ *            C: its own entry: it has none.
+ *   pass 9   C is not read until pass 17, and D, of its content, turns up: it has
+ *            a partner, and C is wanted (wanted.c).
  *
- * So two passes over unchanged memory merge all that can merge, and a content
- * that two pages had in the pass before but one has now costs no more than a
- * merged page with one user.
+ * When a task ends and another one takes its place, each new page finds the note
+ * of one that is gone. So a note of the pass before counts only for who comes
+ * across it, and does not make an entry "twice".
  *
- * A page that fork() shares is met once in each address space. That is no
- * second copy, and merging it would gain nothing: hence the tag, twelve bits of
- * the page's number, which is looked at only where the page has several users.
- *
- * The entries lie in 256 tables by the hash's top bits, open addressed, each
- * grown by itself, so that no insertion moves more than a 256th of all.
+ * The entries lie in 256 tables by the sum's top bits, open addressed, each
+ * grown by itself, so that no insertion moves more than a 256th of all, and
+ * with a lock of its own, so that threads seldom meet. What is stale goes when
+ * its table is full, or when its turn comes at the end of a pass.
  */
+#include <linux/bits.h>
 #include <linux/hash.h>
-#include <linux/log2.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "engine.h"
 
 #define KS_PARTS		256U
-#define KS_PART_MIN		64U
-#define KS_PASSES		63U
+#define KS_PART_MIN		16U
+/* Tables that are looked through at the end of one pass. */
+#define KS_PARTS_A_PASS		32U
 
-#define KS_TWICE_SHIFT		0
-#define KS_SEEN_SHIFT		6
-#define KS_PASS_MASK		0x3fULL
-#define KS_TAG_SHIFT		12
-#define KS_TAG_BITS		12
-#define KS_PRINT_SHIFT		24
-#define KS_PRINT_MASK		(~0ULL << KS_PRINT_SHIFT)
+#define KS_REST_MASK		0xffffffU
+#define KS_UNTIL_SHIFT		24
+#define KS_TWICE_SHIFT		32
+#define KS_TAG_SHIFT		40
+#define KS_IN_USE		BIT_ULL(56)
+#define KS_STALE		BIT_ULL(57)
 
-struct ks_part {
+struct ks_entries {
 	u64 *entry;		/* 0: empty */
-	unsigned int size;	/* a power of two, 0 before the first entry */
+	unsigned int size;	/* 0 before the first entry */
 	unsigned int used;
 };
 
+struct ks_part {
+	struct mutex lock;
+	struct ks_entries entries;
+};
+
 static struct ks_part ks_part[KS_PARTS];
-static unsigned long ks_candidate_slots;
-static unsigned int ks_pass = 1;
+static atomic_long_t ks_candidate_slots;
+static u8 ks_pass;
 
-static unsigned int ks_pass_before(void)
+static u32 ks_entry_rest(u64 e)
 {
-	return ks_pass == 1 ? KS_PASSES : ks_pass - 1;
+	return e & KS_REST_MASK;
 }
 
-static unsigned int ks_entry_seen(u64 e)
+static u8 ks_entry_until(u64 e)
 {
-	return (e >> KS_SEEN_SHIFT) & KS_PASS_MASK;
+	return e >> KS_UNTIL_SHIFT;
 }
 
-static unsigned int ks_entry_twice(u64 e)
+static u8 ks_entry_twice(u64 e)
 {
-	return (e >> KS_TWICE_SHIFT) & KS_PASS_MASK;
+	return e >> KS_TWICE_SHIFT;
 }
 
-static bool ks_pass_is_fresh(unsigned int pass)
+static u16 ks_entry_tag(u64 e)
 {
-	return pass == ks_pass || pass == ks_pass_before();
+	return e >> KS_TAG_SHIFT;
 }
 
-/* The hash's top byte chose the table; entries are placed by what is stored. */
-static u64 ks_print(u64 hash)
+static u64 ks_entry(u32 rest, u16 tag, u8 twice, u8 until)
 {
-	u64 print = (hash << 8) & KS_PRINT_MASK;
-
-	return print ?: 1ULL << KS_PRINT_SHIFT;
+	return KS_IN_USE | (u64)tag << KS_TAG_SHIFT | (u64)twice << KS_TWICE_SHIFT |
+	       (u64)until << KS_UNTIL_SHIFT | rest;
 }
 
-static u64 *ks_part_slot(struct ks_part *part, u64 print)
+/* Does the entry still count? */
+static bool ks_entry_counts(u64 e)
 {
-	unsigned int i = hash_64(print, 32);
+	return !(e & KS_STALE) && (s8)(ks_entry_until(e) - ks_pass) >= 0;
+}
+
+static u64 *ks_entries_slot(struct ks_entries *t, u32 rest)
+{
+	/* The top bits of the product choose among any number of slots. */
+	unsigned int i = (u64)(rest * GOLDEN_RATIO_32) * t->size >> 32;
 
 	for (;; i++) {
-		u64 *e = &part->entry[i & (part->size - 1)];
+		u64 *e;
 
-		if (!*e || (*e & KS_PRINT_MASK) == print)
+		if (i == t->size)
+			i = 0;
+		e = &t->entry[i];
+		if (!*e || ks_entry_rest(*e) == rest)
 			return e;
 	}
 }
 
-/* Move what is still fresh to a table of its size, with room for more. */
-static int ks_part_rebuild(struct ks_part *part, unsigned int room)
+/*
+ * How many entries still count? The others are marked: they must not begin to
+ * count again when the number of the pass comes round.
+ */
+static unsigned int ks_entries_count(struct ks_entries *t)
 {
-	struct ks_part new = {};
-	unsigned int i, fresh = 0;
+	unsigned int i, n = 0;
 
-	for (i = 0; i < part->size; i++)
-		if (part->entry[i] && ks_pass_is_fresh(ks_entry_seen(part->entry[i])))
-			fresh++;
-	if (fresh + room) {
-		new.size = roundup_pow_of_two(max(KS_PART_MIN, (fresh + room) * 3 / 2));
-		new.entry = kvcalloc(new.size, sizeof(*new.entry), KS_GFP);
+	for (i = 0; i < t->size; i++) {
+		if (!t->entry[i])
+			continue;
+		if (ks_entry_counts(t->entry[i]))
+			n++;
+		else
+			t->entry[i] |= KS_STALE;
+	}
+	return n;
+}
+
+/* Move what still counts to a table of this size, 0: none. */
+static int ks_entries_rebuild(struct ks_entries *t, unsigned int size)
+{
+	struct ks_entries new = { .size = size };
+	unsigned int i;
+
+	if (size) {
+		new.entry = kvcalloc(size, sizeof(*new.entry), KS_GFP);
 		if (!new.entry)
 			return -ENOMEM;
 	}
-	for (i = 0; i < part->size; i++) {
-		u64 e = part->entry[i];
+	for (i = 0; i < t->size; i++) {
+		u64 e = t->entry[i];
 
-		if (e && ks_pass_is_fresh(ks_entry_seen(e)))
-			*ks_part_slot(&new, e & KS_PRINT_MASK) = e;
+		if (!e || !ks_entry_counts(e))
+			continue;
+		*ks_entries_slot(&new, ks_entry_rest(e)) = e;
+		new.used++;
 	}
-	new.used = fresh;
-	ks_candidate_slots += new.size;
-	ks_candidate_slots -= part->size;
-	kvfree(part->entry);
-	*part = new;
+	atomic_long_add((long)new.size - t->size, &ks_candidate_slots);
+	kvfree(t->entry);
+	*t = new;
 	return 0;
+}
+
+/* Return: whether one more entry has room, and an empty slot is left to end searches */
+static bool ks_entries_room(struct ks_entries *t)
+{
+	unsigned int n;
+
+	if (t->used < t->size - t->size / 8)
+		return true;
+	n = ks_entries_count(t);
+	return !ks_entries_rebuild(t, max(KS_PART_MIN, n + n / 2 + n / 8)) ||
+	       t->used + 1 < t->size;
+}
+
+/* Not by a product alone: numbers at some distances would have equal tags. */
+static u16 ks_page_tag(struct page *page)
+{
+	u64 mixed = page_to_pfn(page) * GOLDEN_RATIO_64;
+
+	return hash_64(mixed ^ mixed >> 32, 16);
 }
 
 static bool ks_page_is_shared(struct page *page)
@@ -136,74 +190,95 @@ static bool ks_page_is_shared(struct page *page)
 	return atomic_read(&page->_mapcount) > 0;
 }
 
-/**
- * ks_candidate_seen - note a page's content
- * @hash: content hash
- * @page: the page, with a reference
- *
- * Context: ks_lock held. May sleep.
- * Return: whether another page had the same hash, in this pass or the one before
- */
-bool ks_candidate_seen(u64 hash, struct page *page)
+static unsigned int ks_entries_seen(struct ks_entries *t, u32 sum, struct page *page, u8 until)
 {
-	struct ks_part *part = &ks_part[hash >> 56];
-	u64 tag = hash_64(page_to_pfn(page), KS_TAG_BITS);
-	u64 print = ks_print(hash);
+	u16 tag = ks_page_tag(page);
+	u32 rest = sum & KS_REST_MASK;
+	u8 twice = ks_pass - 2;	/* long ago */
+	unsigned int seen = 0;
 	u64 *slot, e;
 
-	if (part->used >= part->size / 4 * 3 && ks_part_rebuild(part, part->used + 1)) {
-		/* Full to the brim, a search would not end. */
-		if (part->used + 1 >= part->size)
-			return false;
-	}
-
-	slot = ks_part_slot(part, print);
+	if (!ks_entries_room(t))
+		return 0;
+	slot = ks_entries_slot(t, rest);
 	e = *slot;
 	if (!e) {
-		*slot = print | tag << KS_TAG_SHIFT | (u64)ks_pass << KS_SEEN_SHIFT;
-		part->used++;
-		return false;
-	}
+		t->used++;
+	} else if (ks_entry_counts(e)) {
+		u8 ahead = ks_entry_until(e) - ks_pass;
 
-	if (ks_entry_seen(e) != ks_pass) {
-		e &= ~(KS_PASS_MASK << KS_SEEN_SHIFT |
-		       ((1ULL << KS_TAG_BITS) - 1) << KS_TAG_SHIFT);
-		e |= (u64)ks_pass << KS_SEEN_SHIFT | tag << KS_TAG_SHIFT;
-	} else if (((e >> KS_TAG_SHIFT) & ((1ULL << KS_TAG_BITS) - 1)) != tag ||
-		   !ks_page_is_shared(page)) {
-		e &= ~(KS_PASS_MASK << KS_TWICE_SHIFT);
-		e |= (u64)ks_pass << KS_TWICE_SHIFT;
+		twice = ks_entry_twice(e);
+		/* In one pass a page is met once, but for one that fork() shares. */
+		if (ks_entry_tag(e) != tag || (ahead == 1 && !ks_page_is_shared(page))) {
+			seen = KS_SEEN;
+			if (ahead > 1) {
+				seen |= KS_SEEN_UNREAD;
+				ks_want(sum);
+			}
+			/* Else it is a note of the pass before. */
+			if (ahead) {
+				if (twice != ks_pass)
+					seen |= KS_SEEN_NOW;
+				twice = ks_pass;
+			}
+		}
+		if ((s8)(ks_entry_until(e) - until) > 0)
+			until = ks_entry_until(e);
 	}
-	*slot = e;
-	return ks_pass_is_fresh(ks_entry_twice(e));
+	*slot = ks_entry(rest, tag, twice, until);
+	return (u8)(ks_pass - twice) <= 1 ? seen | KS_SEEN : seen;
 }
 
 /**
- * ks_candidates_end_pass - begin a new pass, dropping what went stale
+ * ks_candidate_seen - note a page's content
+ * @sum:   of its sample, or of all of it
+ * @page:  the page, with a reference
+ * @skips: passes in which it will not be read, less than 100
  *
- * Context: ks_lock held. May sleep.
+ * Context: a step. May sleep.
+ * Return: 0, or KS_SEEN and more
+ */
+unsigned int ks_candidate_seen(u32 sum, struct page *page, unsigned int skips)
+{
+	struct ks_part *part = &ks_part[sum >> 24];
+	unsigned int seen;
+
+	mutex_lock(&part->lock);
+	seen = ks_entries_seen(&part->entries, sum, page, ks_pass + 1 + skips);
+	mutex_unlock(&part->lock);
+	return seen;
+}
+
+/**
+ * ks_candidates_end_pass - begin a new pass, dropping some of what went stale
+ *
+ * Context: ks_lock held for writing. May sleep.
  */
 void ks_candidates_end_pass(void)
 {
-	unsigned int i;
+	static unsigned int next;
+	unsigned int i, n;
 
-	for (i = 0; i < KS_PARTS; i++) {
+	ks_pass++;
+	for (i = 0; i < KS_PARTS_A_PASS; i++) {
+		struct ks_entries *t = &ks_part[next++ % KS_PARTS].entries;
+
 		/* Without memory the old entries serve on; they only propose. */
-		if (ks_part[i].size)
-			ks_part_rebuild(&ks_part[i], 0);
+		n = ks_entries_count(t);
+		if (t->size > max(KS_PART_MIN, n + n / 4 + n / 8) || (!n && t->size))
+			ks_entries_rebuild(t, n ? max(KS_PART_MIN, n + n / 4) : 0);
 		cond_resched();
 	}
-	ks_pass = ks_pass % KS_PASSES + 1;
 }
 
 /**
  * ks_candidates_shrink - give memory back
  * @nr: how many pages
  *
- * What is forgotten is learned again in the next pass. One of the tables after
+ * What is forgotten is learned again when it is read. One of the tables after
  * the other is dropped, so that the rest goes on to serve.
  *
- * Context: ks_lock held, reclaim. May sleep.
+ * Context: ks_lock held for writing, reclaim. May sleep.
  * Return: pages freed
  */
 unsigned long ks_candidates_shrink(unsigned long nr)
@@ -213,14 +288,22 @@ unsigned long ks_candidates_shrink(unsigned long nr)
 	unsigned int i;
 
 	for (i = 0; i < KS_PARTS && slots * sizeof(u64) < nr * PAGE_SIZE; i++) {
-		struct ks_part *part = &ks_part[next++ % KS_PARTS];
+		struct ks_entries *t = &ks_part[next++ % KS_PARTS].entries;
 
-		slots += part->size;
-		kvfree(part->entry);
-		memset(part, 0, sizeof(*part));
+		slots += t->size;
+		kvfree(t->entry);
+		memset(t, 0, sizeof(*t));
 	}
-	ks_candidate_slots -= slots;
+	atomic_long_sub(slots, &ks_candidate_slots);
 	return slots * sizeof(u64) / PAGE_SIZE;
+}
+
+void ks_candidates_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < KS_PARTS; i++)
+		mutex_init(&ks_part[i].lock);
 }
 
 void ks_candidates_exit(void)
@@ -228,10 +311,10 @@ void ks_candidates_exit(void)
 	unsigned int i;
 
 	for (i = 0; i < KS_PARTS; i++)
-		kvfree(ks_part[i].entry);
+		kvfree(ks_part[i].entries.entry);
 }
 
 unsigned long ks_candidates_bytes(void)
 {
-	return ks_candidate_slots * sizeof(u64);
+	return atomic_long_read(&ks_candidate_slots) * sizeof(u64);
 }

@@ -40,6 +40,7 @@ static u64 ks_last_family;
  */
 u64 ks_family_new(void)
 {
+	lockdep_assert_held(&ks_lock);
 	return ++ks_last_family;
 }
 
@@ -86,6 +87,7 @@ void ks_children_take(void)
 	struct task_struct *p;
 	size_t room = 64, nr = 0, i;
 
+	lockdep_assert_held(&ks_lock);
 	rcu_read_lock();
 	for_each_process(p)
 		room++;
@@ -127,6 +129,7 @@ void ks_family_remove(u64 family)
 	struct ks_region *r, *next_r;
 	struct ks_mm *km, *next;
 
+	lockdep_assert_held(&ks_lock);
 	list_for_each_entry_safe(km, next, &ks_mms, link) {
 		list_for_each_entry_safe(r, next_r, &km->regions, in_mm)
 			if (r->family == family)

@@ -2,8 +2,8 @@
 /*
  * Every difference between the kernels that we build for, and nothing else.
  *
- * What can be probed is: headers by Kbuild (KS_HAVE_*), macros here. Version
- * numbers are the last resort, since distributions backport.
+ * Kbuild probes for it (KS_HAVE_*, see probes/), or a macro of the kernel tells.
+ * No version numbers but for the oldest: distributions backport.
  */
 #ifndef KS_COMPAT_H
 #define KS_COMPAT_H
@@ -17,8 +17,12 @@
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/version.h>
+#include "ks_probed.h"
 #ifdef KS_HAVE_EXEC_STATE
 #include <linux/sched/exec_state.h>
+#endif
+#ifdef CONFIG_ARM64_MTE
+#include <asm/mte.h>
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
@@ -40,6 +44,14 @@ static inline bool ks_pte_is_migration_of(pte_t pte, struct page *page)
 	entry = softleaf_from_pte(pte);
 	return softleaf_is_migration(entry) && softleaf_to_page(entry) == page;
 }
+
+static inline bool ks_migration_is_exclusive(pte_t pte)
+{
+	softleaf_t entry = softleaf_from_pte(pte);
+
+	return softleaf_is_migration_write(entry) ||
+	       softleaf_is_migration_read_exclusive(entry);
+}
 #else
 static inline bool ks_pte_is_migration_of(pte_t pte, struct page *page)
 {
@@ -50,7 +62,54 @@ static inline bool ks_pte_is_migration_of(pte_t pte, struct page *page)
 	entry = pte_to_swp_entry(pte);
 	return is_migration_entry(entry) && pfn_swap_entry_to_page(entry) == page;
 }
+
+/* Of a migration entry: was the page nobody else's? */
+static inline bool ks_migration_is_exclusive(pte_t pte)
+{
+	swp_entry_t entry = pte_to_swp_entry(pte);
+
+	return is_writable_migration_entry(entry) ||
+	       is_readable_exclusive_migration_entry(entry);
+}
 #endif
+
+/*
+ * Fill in an entry that was not present, for a page without memory tags. The
+ * set_pte_at() of an arm64 with tags would pull in mte_sync_tags(), which is not
+ * exported; what else it does is done here, but for joining and parting runs of
+ * neighbours, which ours never belong to.
+ */
+#ifdef CONFIG_ARM64_MTE
+#ifdef CONFIG_PAGE_TABLE_CHECK
+#error "ksm.ko cannot write page tables of an arm64 kernel with CONFIG_PAGE_TABLE_CHECK"
+#endif
+static inline void ks_set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *ptep,
+				 pte_t pte)
+{
+	if (pte_user_exec(pte) && !pte_special(pte))
+		__sync_icache_dcache(pte);
+	set_pte(ptep, pte);
+}
+#else
+static inline void ks_set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *ptep,
+				 pte_t pte)
+{
+	set_pte_at(mm, addr, ptep, pte);
+}
+#endif
+
+/*
+ * Has the page memory tags, which are not among its bytes? Those of a KVM guest
+ * may, in memory that is not marked VM_MTE.
+ */
+static inline bool ks_page_has_tags(struct page *page)
+{
+#ifdef CONFIG_ARM64_MTE
+	return system_supports_mte() && page_mte_tagged(page);
+#else
+	return false;
+#endif
+}
 
 /*
  * One page of @mm's turns from anonymous to mapped. add_mm_counter() would
@@ -58,7 +117,7 @@ static inline bool ks_pte_is_migration_of(pte_t pte, struct page *page)
  */
 static inline void ks_rss_anon_to_file(struct mm_struct *mm)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#ifdef KS_HAVE_RSS_PERCPU
 	percpu_counter_dec(&mm->rss_stat[MM_ANONPAGES]);
 	percpu_counter_inc(&mm->rss_stat[MM_FILEPAGES]);
 #else
@@ -70,7 +129,7 @@ static inline void ks_rss_anon_to_file(struct mm_struct *mm)
 /* One page of @mm's turns from anonymous to the zero page, which is not counted. */
 static inline void ks_rss_anon_to_zero(struct mm_struct *mm)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#ifdef KS_HAVE_RSS_PERCPU
 	percpu_counter_dec(&mm->rss_stat[MM_ANONPAGES]);
 #else
 	atomic_long_dec(&mm->rss_stat.count[MM_ANONPAGES]);
@@ -91,7 +150,7 @@ static inline void ks_rss_anon_to_zero(struct mm_struct *mm)
 /* Did a task of @mm ever ask for MADV_MERGEABLE? mm->flags went opaque in 6.18. */
 static inline bool ks_mm_wants_merging(struct mm_struct *mm)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+#ifdef KS_HAVE_MM_FLAGS_TEST
 	return mm_flags_test(MMF_VM_MERGEABLE, mm);
 #else
 	return test_bit(MMF_VM_MERGEABLE, &mm->flags);
@@ -100,7 +159,7 @@ static inline bool ks_mm_wants_merging(struct mm_struct *mm)
 
 /* Shrinkers are allocated since 6.7. */
 struct ks_shrinker {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#ifdef KS_HAVE_SHRINKER_ALLOC
 	struct shrinker *shrinker;
 #else
 	struct shrinker shrinker;
@@ -112,7 +171,7 @@ typedef unsigned long (*ks_shrink_fn)(struct shrinker *shrinker, struct shrink_c
 static inline int ks_shrinker_register(struct ks_shrinker *s, ks_shrink_fn count,
 				       ks_shrink_fn scan)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#ifdef KS_HAVE_SHRINKER_ALLOC
 	s->shrinker = shrinker_alloc(0, "ksm");
 	if (!s->shrinker)
 		return -ENOMEM;
@@ -130,7 +189,7 @@ static inline int ks_shrinker_register(struct ks_shrinker *s, ks_shrink_fn count
 
 static inline void ks_shrinker_unregister(struct ks_shrinker *s)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#ifdef KS_HAVE_SHRINKER_ALLOC
 	shrinker_free(s->shrinker);
 #else
 	unregister_shrinker(&s->shrinker);

@@ -20,6 +20,28 @@
 
 #include "engine.h"
 
+/**
+ * ks_struct_get - copy a struct from user space that may grow with the ABI
+ * @to:    where to
+ * @room:  size of our own
+ * @least: size of the first version
+ * @from:  the caller's, with its size first
+ * @size:  out: the caller's size
+ *
+ * Return: 0, -EFAULT, -EINVAL: too small, -E2BIG: larger than a page, or what we do
+ * not know of it is not zero
+ */
+int ks_struct_get(void *to, size_t room, u32 least, const void __user *from, u32 *size)
+{
+	if (get_user(*size, (const u32 __user *)from))
+		return -EFAULT;
+	if (*size < least)
+		return -EINVAL;
+	if (*size > PAGE_SIZE)
+		return -E2BIG;
+	return copy_struct_from_user(to, room, from, *size);
+}
+
 static int ks_kthread_control(u32 sleep_us, u32 pages, u32 max_merge, u32 run)
 {
 	struct ks_pace pace = {
@@ -108,7 +130,7 @@ static int ks_area_register_own(struct ks_area *area, u64 addr, u32 npages)
 		return -EINVAL;
 	if (!current->mm)
 		return -EINVAL;
-	return ks_region_add(current->mm, area, false, false, addr,
+	return ks_region_add(current->mm, area, false, KS_CHILDREN_NONE, addr,
 			     (u64)npages << PAGE_SHIFT);
 }
 
@@ -142,7 +164,14 @@ static int ks_area_remove_own(struct ks_area *area, unsigned long addr)
 			     -ENOENT;
 }
 
-#define KS_TASK_FLAGS	(KSM_TASK_WHOLE | KSM_TASK_DETACHED | KSM_TASK_CHILDREN)
+#define KS_TASK_FLAGS	(KSM_TASK_WHOLE | KSM_TASK_DETACHED | KSM_TASK_CHILDREN | KSM_TASK_JOIN)
+
+static enum ks_children ks_task_children(u32 flags)
+{
+	if (!(flags & KSM_TASK_CHILDREN))
+		return KS_CHILDREN_NONE;
+	return (flags & KSM_TASK_JOIN) ? KS_CHILDREN_JOIN : KS_CHILDREN_FAMILY;
+}
 
 static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *argp)
 {
@@ -152,13 +181,7 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 	u32 size;
 	int err;
 
-	if (get_user(size, (u32 __user *)argp))
-		return -EFAULT;
-	if (size < KSM_TASK_REGION_SIZE_VER0)
-		return -EINVAL;
-	if (size > PAGE_SIZE)
-		return -E2BIG;
-	err = copy_struct_from_user(&region, sizeof(region), argp, size);
+	err = ks_struct_get(&region, sizeof(region), KSM_TASK_REGION_SIZE_VER0, argp, &size);
 	if (err)
 		return err;
 	if (region.flags & ~KS_TASK_FLAGS || region.reserved)
@@ -168,6 +191,8 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 	if (whole && (region.addr || region.length))
 		return -EINVAL;
 	if (children && !whole)
+		return -EINVAL;
+	if (region.flags & KSM_TASK_JOIN && (!children || cmd == KSM_REMOVE_TASK))
 		return -EINVAL;
 	if (cmd == KSM_REMOVE_TASK && region.length)
 		return -EINVAL;
@@ -182,7 +207,8 @@ static int ks_area_task(struct ks_area *area, unsigned int cmd, void __user *arg
 	if (IS_ERR(mm))
 		return PTR_ERR(mm);
 	if (cmd == KSM_REGISTER_TASK)
-		err = ks_region_add(mm, area, detached, children, region.addr, region.length);
+		err = ks_region_add(mm, area, detached, ks_task_children(region.flags),
+				    region.addr, region.length);
 	else
 		err = ks_region_remove(mm, detached ? NULL : area, region.addr, whole, children);
 	mmput(mm);
@@ -197,13 +223,7 @@ static int ks_area_domain(struct ks_area *area, void __user *argp)
 	u32 size;
 	int err;
 
-	if (get_user(size, (u32 __user *)argp))
-		return -EFAULT;
-	if (size < KSM_DOMAIN_SIZE_VER0)
-		return -EINVAL;
-	if (size > PAGE_SIZE)
-		return -E2BIG;
-	err = copy_struct_from_user(&arg, sizeof(arg), argp, size);
+	err = ks_struct_get(&arg, sizeof(arg), KSM_DOMAIN_SIZE_VER0, argp, &size);
 	if (err)
 		return err;
 	if (arg.flags & ~(KSM_DOMAIN_SYSTEM | KSM_DOMAIN_ZERO_PAGES) || arg.reserved)
@@ -303,6 +323,8 @@ static long ks_device_ioctl(struct file *file, unsigned int cmd, unsigned long a
 		return ks_kthread_info(cmd, argp);
 	case KSM_TASK_STATISTICS:
 		return ks_statistics(NULL, argp);
+	case KSM_LIST_REGIONS:
+		return ks_list_regions(argp);
 	default:
 		return -ENOTTY;
 	}

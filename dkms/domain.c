@@ -65,14 +65,14 @@ int ks_domain_mode_set(enum ks_domain_mode mode)
 
 	if (!ks_domain_mode_works(mode))
 		return -EOPNOTSUPP;
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	if (mode != ks_domain_mode) {
 		if (ks_kpages_in_use() || ks_zeros_count())
 			err = -EBUSY;
 		else
 			WRITE_ONCE(ks_domain_mode, mode);
 	}
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return err;
 }
 
@@ -84,9 +84,9 @@ bool ks_use_zero_pages_get(void)
 /* Those that are the zero page stay so. Context: process context, takes ks_lock. */
 void ks_use_zero_pages_set(bool use)
 {
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	WRITE_ONCE(ks_use_zero_pages, use);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 }
 
 static void ks_domain_of_process(struct ks_mm *km, struct ks_domain *d)

@@ -29,14 +29,14 @@ int ks_extents_of_area(struct ks_area *area, struct ks_extents *x)
 	size_t room = 0;
 
 	memset(x, 0, sizeof(*x));
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_mm_prune_dead();
 	list_for_each_entry(r, &area->regions, in_area)
 		room++;
 	if (room) {
 		x->extent = kvcalloc(room, sizeof(*x->extent), GFP_KERNEL_ACCOUNT);
 		if (!x->extent) {
-			mutex_unlock(&ks_lock);
+			up_write(&ks_lock);
 			return -ENOMEM;
 		}
 	}
@@ -51,7 +51,7 @@ int ks_extents_of_area(struct ks_area *area, struct ks_extents *x)
 		x->metadata_bytes += ks_mm_metadata_bytes(r->km);
 	}
 	x->nr_regions = x->nr;
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return 0;
 }
 
@@ -76,14 +76,14 @@ int ks_extents_of_mm(struct mm_struct *mm, struct ks_extents *x)
 	x->extent[0] = (struct ks_extent){ mm, 0, mm->task_size };
 	x->nr = 1;
 	x->nr_mms = 1;
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	km = ks_mm_find(mm);
 	if (km) {
 		list_for_each_entry(r, &km->regions, in_mm)
 			x->nr_regions++;
 		x->metadata_bytes = ks_mm_metadata_bytes(km);
 	}
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return 0;
 }
 
@@ -112,7 +112,7 @@ static bool ks_vma_may_hold_merged(struct vm_area_struct *vma)
  *
  * Context: process context, without ks_lock; takes mmap_lock, which a tenant
  * can hold for long.
- * Return: 0, what @fn returned, or -EINTR
+ * Return: 0, what @fn returned, or -ERESTARTNOHAND
  */
 int ks_extent_walk(const struct ks_extent *x, ks_extent_fn fn, void *arg)
 {
@@ -126,7 +126,7 @@ int ks_extent_walk(const struct ks_extent *x, ks_extent_fn fn, void *arg)
 		struct vm_area_struct *vma;
 
 		if (signal_pending(current) || mmap_read_lock_killable(mm)) {
-			err = -EINTR;
+			err = -ERESTARTNOHAND;
 			break;
 		}
 		vma = find_vma(mm, addr);

@@ -9,7 +9,7 @@
  * Most huge pages stay whole, pass after pass, and to read two megabytes each
  * time would be a waste. So of a huge page that was read in full, later passes
  * read those pages that had a partner or were changing, and of the rest a
- * sample: one page in KS_SAMPLE, others in every pass (s, of the first 48):
+ * sample: one page in KS_HUGE_SAMPLE, others in every pass (s, of the first 48):
  *
  *   pass n       s...............     .....s..........     ..........s.....
  *   pass n + 1   .s..............     ......s.........     ...........s....
@@ -22,16 +22,16 @@
  * enough would merge, those that would are read, and only then it is decided.
  *
  * So a huge page that does not change is split in the pass in which it would be
- * if all were read. A change that the sample misses is noticed within KS_SAMPLE
+ * if all were read. A change that the sample misses is noticed within KS_HUGE_SAMPLE
  * passes.
  */
 #include "engine.h"
 
 /* One page in so many is read. */
-#define KS_SAMPLE	16U
+#define KS_HUGE_SAMPLE	(KS_HUGE_SKIPS + 1)
 
-/* How much further into each run of KS_SAMPLE pages, against patterns. */
-#define KS_SAMPLE_SHIFT	5U
+/* How much further into each run of KS_HUGE_SAMPLE pages, against patterns. */
+#define KS_HUGE_SHIFT	5U
 
 static unsigned int ks_huge_share(void)
 {
@@ -55,9 +55,9 @@ bool ks_huge_may_split(unsigned int worth, unsigned int nr)
 
 static bool ks_huge_in_sample(unsigned int slot)
 {
-	unsigned int run = slot / KS_SAMPLE;
+	unsigned int run = slot / KS_HUGE_SAMPLE;
 
-	return (slot - run * KS_SAMPLE_SHIFT - ks_counters.full_scans) % KS_SAMPLE == 0;
+	return (slot - run * KS_HUGE_SHIFT - ks_counters.full_scans) % KS_HUGE_SAMPLE == 0;
 }
 
 /*
@@ -74,7 +74,7 @@ static bool ks_huge_read_sample(struct ks_batch *b, struct ks_sums *s)
 
 		if (known && !ks_huge_in_sample(slot))
 			b->action[slot] = KS_UNREAD;
-		else if (!ks_read_page(b, s, slot, false) && known)
+		else if (!ks_read_page(b, s, slot) && known)
 			changed = true;
 	}
 	return changed;
@@ -109,18 +109,16 @@ static unsigned int ks_huge_trust_rest(struct ks_batch *b, struct ks_sums *s)
  */
 void ks_huge_judge(struct ks_batch *b, struct ks_sums *s)
 {
-	bool known = false, read = true;
+	bool read = true;
 	unsigned int slot;
 
-	if (!ks_huge_read_sample(b, s)) {
-		known = true;
+	if (!ks_huge_read_sample(b, s))
 		read = ks_huge_may_split(ks_huge_trust_rest(b, s), b->nr);
-	}
 	for (slot = b->first; slot < b->last; slot++) {
 		if (b->action[slot] != KS_UNREAD)
 			continue;
 		if (read) {
-			ks_read_page(b, s, slot, known);
+			ks_read_page(b, s, slot);
 		} else {
 			b->action[slot] = KS_LEAVE;
 			b->trusted++;

@@ -26,18 +26,25 @@
  *   two users of K1 write   table: K3 (1)   shelved: K1 (1), K2 (3)
  *   three more pages merge  table: K1 (2)   shelved: K2 (3), K3 (3)
  *
+ * A second table finds one by the sum of its sample, where only one content has
+ * that sample: so most pages need not be hashed before they are tried.
+ *
  * Shelved ones with room are searched for at the end of a pass, and put where
  * a full one's successor is looked for: next to it in the ring.
+ *
+ * At unload those still mapped are handed over to core mm, which then counts
+ * them as what they look like: mapped pages of files. The module that is loaded
+ * next takes them over when its scan meets them in memory that may be merged;
+ * then they are kpages of the domain that it met them in. They tell nobody of
+ * another domain's memory, even where fork() had carried them from there: who
+ * merges with one of them learns that its own domain has that content.
  */
-#include <linux/hash.h>
 #include <linux/highmem.h>
 #include <linux/list.h>
 #include <linux/mm.h>
-#include <linux/random.h>
 #include <linux/rhashtable.h>
 #include <linux/slab.h>
 #include <linux/vmstat.h>
-#include <linux/xxhash.h>
 
 #include "engine.h"
 
@@ -60,6 +67,13 @@ static const struct rhashtable_params ks_stable_params = {
 	.automatic_shrinking = true,
 };
 
+static const struct rhashtable_params ks_sample_params = {
+	.key_len = sizeof(u32),
+	.key_offset = offsetof(struct ks_kpage, sample),
+	.head_offset = offsetof(struct ks_kpage, by_sample),
+	.automatic_shrinking = true,
+};
+
 struct ks_limits ks_limits = {
 	.max_page_sharing = INT_MAX,
 	.merge_across_nodes = true,
@@ -72,43 +86,40 @@ struct ks_reserve {
 	unsigned int nr;
 };
 
+/* All of this; see engine.h. */
+DEFINE_MUTEX(ks_merge_lock);
+
 static struct rhashtable ks_stable;
+static struct rhashtable ks_samples;
 static LIST_HEAD(ks_kpages);
 static struct ks_reserve *ks_reserves;
 static unsigned long ks_nr_kpages;
 static unsigned long ks_nr_chains;
 static unsigned long ks_nr_dups;
 static bool ks_counted;
+/* Some that are not in ks_samples should be. */
+static bool ks_samples_missing;
 
-/* So that nobody can make contents up that collide. */
-u64 ks_seed;
+static bool ks_kpage_is_of(const struct ks_kpage *kp, const struct ks_scope *scope)
+{
+	return ks_domain_equal(&kp->domain->domain, &scope->domain);
+}
+
+static struct ks_kpage *ks_kpage_of(const struct page *page)
+{
+	return (struct ks_kpage *)page_private(page);
+}
 
 /**
  * ks_page_node - the NUMA node that a page may merge in
  * @page: the page
  *
- * Context: ks_lock held.
+ * Context: ks_lock held, a step's will do.
  * Return: the node, or NUMA_NO_NODE: any
  */
 int ks_page_node(struct page *page)
 {
 	return ks_limits.merge_across_nodes ? NUMA_NO_NODE : page_to_nid(page);
-}
-
-/**
- * ks_page_hash - hash the content of a page
- * @page:  the page, with a reference or frozen
- * @scope: what it may merge with: equal pages of different ones hash differently
- */
-u64 ks_page_hash(struct page *page, const struct ks_scope *scope)
-{
-	void *data = kmap_local_page(page);
-	/* Another seed for each node; the common one is node -1's. */
-	u64 node = (u64)(ks_page_node(page) + 1) * GOLDEN_RATIO_64;
-	u64 hash = xxh64(data, PAGE_SIZE, scope->seed + node);
-
-	kunmap_local(data);
-	return hash;
 }
 
 static int ks_kpage_users(const struct ks_kpage *kp)
@@ -133,7 +144,6 @@ int ks_kpages_init(void)
 	unsigned int i;
 	int err;
 
-	ks_seed = get_random_u64();
 	ks_reserves = kcalloc(nr_node_ids + 1, sizeof(*ks_reserves), GFP_KERNEL);
 	if (!ks_reserves)
 		return -ENOMEM;
@@ -141,8 +151,78 @@ int ks_kpages_init(void)
 		INIT_LIST_HEAD(&ks_reserves[i].kpages);
 	err = rhashtable_init(&ks_stable, &ks_stable_params);
 	if (err)
-		kfree(ks_reserves);
+		goto fail_stable;
+	err = rhashtable_init(&ks_samples, &ks_sample_params);
+	if (err)
+		goto fail_samples;
+	return 0;
+
+fail_samples:
+	rhashtable_destroy(&ks_stable);
+fail_stable:
+	kfree(ks_reserves);
 	return err;
+}
+
+/* Let a kpage be found by its sample, or where another one is, let that say so. */
+static void ks_sample_enter(struct ks_kpage *kp)
+{
+	struct ks_kpage *first;
+
+	first = rhashtable_lookup_get_insert_fast(&ks_samples, &kp->by_sample, ks_sample_params);
+	kp->first = !first;
+	kp->ambiguous = false;
+	if (IS_ERR(first))
+		ks_samples_missing = true;
+	else if (first && first->hash != kp->hash)
+		first->ambiguous = true;
+}
+
+static void ks_sample_leave(struct ks_kpage *kp)
+{
+	if (!kp->first)
+		return;
+	rhashtable_remove_fast(&ks_samples, &kp->by_sample, ks_sample_params);
+	kp->first = false;
+	/* Of which another one may be the first now. */
+	if (kp->ambiguous || !list_empty(&kp->dups))
+		ks_samples_missing = true;
+}
+
+/* Context: ks_lock held for writing. */
+static void ks_samples_complete(void)
+{
+	struct page *page;
+
+	if (!ks_samples_missing)
+		return;
+	ks_samples_missing = false;
+	list_for_each_entry(page, &ks_kpages, lru) {
+		struct ks_kpage *kp = ks_kpage_of(page);
+
+		if (!kp->first && !kp->retired)
+			ks_sample_enter(kp);
+		cond_resched();
+	}
+}
+
+/**
+ * ks_kpage_guess - which merged page could a page be like?
+ * @sample: the sum of its sample
+ * @scope:  what it may merge with
+ * @any:    out: there are several
+ *
+ * Context: a step, which is how long the kpage stays.
+ * Return: the only kpage of this sample; NULL: there is none, or there are several
+ */
+struct ks_kpage *ks_kpage_guess(u32 sample, const struct ks_scope *scope, bool *any)
+{
+	struct ks_kpage *kp = rhashtable_lookup_fast(&ks_samples, &sample, ks_sample_params);
+
+	*any = kp;
+	if (!kp || READ_ONCE(kp->ambiguous) || !ks_kpage_is_of(kp, scope))
+		return NULL;
+	return kp;
 }
 
 static struct ks_reserve *ks_reserve_of(int nid)
@@ -164,25 +244,29 @@ static struct ks_kpage *ks_kpage_alloc(int nid)
 		kfree(kp);
 		return NULL;
 	}
+	set_page_private(kp->page, (unsigned long)kp);
 	return kp;
 }
 
 /**
  * ks_kpages_reserve - have pages ready, for making kpages of frozen pages
- * @nr:  how many
- * @nid: of which node, as ks_page_node() says
+ * @nr:    how many
+ * @nid:   of which node, as ks_page_node() says
+ * @scope: what they will merge with
  *
  * While pages are frozen tasks wait for them: no time to reclaim memory.
  *
- * Context: ks_lock held. May sleep.
+ * Context: ks_merge_lock held. May sleep.
  * Return: 0 or -ENOMEM
  */
-int ks_kpages_reserve(unsigned int nr, int nid)
+int ks_kpages_reserve(unsigned int nr, int nid, const struct ks_scope *scope)
 {
 	struct ks_reserve *reserve = ks_reserve_of(nid);
 
-	if (!ks_kpages_allowed())
+	if (!nr || !ks_kpages_allowed())
 		return 0;
+	if (!ks_domain_keep(scope))
+		return -ENOMEM;
 	if (ks_limits.max_kernel_pages)
 		nr = min_t(unsigned long, nr, ks_limits.max_kernel_pages - ks_nr_kpages);
 	while (reserve->nr < nr) {
@@ -190,7 +274,7 @@ int ks_kpages_reserve(unsigned int nr, int nid)
 
 		if (!kp)
 			return -ENOMEM;
-		list_add(&kp->link, &reserve->kpages);
+		list_add(&kp->page->lru, &reserve->kpages);
 		reserve->nr++;
 	}
 	return 0;
@@ -199,15 +283,16 @@ int ks_kpages_reserve(unsigned int nr, int nid)
 /* Give back what the reserves hold: how many pages. Context: ks_lock held. */
 unsigned long ks_kpages_unreserve(void)
 {
-	struct ks_kpage *kp, *next;
+	struct page *page, *next;
 	unsigned long freed = 0;
 	unsigned int i;
 
 	for (i = 0; i <= nr_node_ids; i++) {
-		list_for_each_entry_safe(kp, next, &ks_reserves[i].kpages, link) {
-			list_del(&kp->link);
-			put_page(kp->page);
-			kfree(kp);
+		list_for_each_entry_safe(page, next, &ks_reserves[i].kpages, lru) {
+			list_del(&page->lru);
+			kfree(ks_kpage_of(page));
+			set_page_private(page, 0);
+			put_page(page);
 		}
 		freed += ks_reserves[i].nr;
 		ks_reserves[i].nr = 0;
@@ -215,10 +300,11 @@ unsigned long ks_kpages_unreserve(void)
 	return freed;
 }
 
-/* May one more kpage be made? Context: ks_lock held. */
+/* May one more kpage be made? Context: a step; sure only with ks_merge_lock held. */
 bool ks_kpages_allowed(void)
 {
-	return !ks_limits.max_kernel_pages || ks_nr_kpages < ks_limits.max_kernel_pages;
+	return !ks_limits.max_kernel_pages ||
+	       READ_ONCE(ks_nr_kpages) < ks_limits.max_kernel_pages;
 }
 
 /**
@@ -226,7 +312,7 @@ bool ks_kpages_allowed(void)
  * @hash:  content hash
  * @scope: what the page may merge with
  *
- * Context: ks_lock held.
+ * Context: a step, which is how long the kpage stays; it may be retired.
  * Return: the kpage, of equal hash and perhaps of another content; or NULL
  */
 struct ks_kpage *ks_kpage_find(u64 hash, const struct ks_scope *scope)
@@ -234,12 +320,12 @@ struct ks_kpage *ks_kpage_find(u64 hash, const struct ks_scope *scope)
 	struct ks_kpage *kp = rhashtable_lookup_fast(&ks_stable, &hash, ks_stable_params);
 
 	/* Equal hashes must never be enough to cross domains. */
-	if (kp && !ks_domain_equal(&kp->domain, &scope->domain))
+	if (kp && !ks_kpage_is_of(kp, scope))
 		return NULL;
 	return kp;
 }
 
-/* How many more page table entries may map it? Context: ks_lock held. */
+/* How many more page table entries may map it? Context: a step. */
 unsigned int ks_kpage_room(const struct ks_kpage *kp)
 {
 	unsigned int users = ks_kpage_users(kp);
@@ -260,14 +346,45 @@ static bool ks_kpage_unshelve(struct ks_kpage *kp, struct ks_kpage *old)
 	return true;
 }
 
+/*
+ * Let a kpage be found: by the table, or where the table has one of its content
+ * that has room, next to that.
+ */
+static bool ks_kpage_enter(struct ks_kpage *kp, struct ks_kpage *other)
+{
+	INIT_LIST_HEAD(&kp->dups);
+	kp->shelved = other && ks_kpage_room(other);
+	if (!other) {
+		/* Not where another domain's has the same hash by chance. */
+		if (rhashtable_lookup_insert_fast(&ks_stable, &kp->node, ks_stable_params))
+			return false;
+	} else {
+		if (!kp->shelved && !ks_kpage_unshelve(kp, other))
+			return false;
+		if (list_empty(&other->dups)) {
+			ks_nr_chains++;
+			ks_nr_dups++;
+		}
+		list_add(&kp->dups, &other->dups);
+		ks_nr_dups++;
+	}
+	set_page_private(kp->page, (unsigned long)kp);
+	list_add(&kp->page->lru, &ks_kpages);
+	kp->domain->kpages++;
+	WRITE_ONCE(ks_nr_kpages, ks_nr_kpages + 1);
+	kp->retired = false;
+	ks_sample_enter(kp);
+	return true;
+}
+
 /**
  * ks_kpage_create - make a merged page
  * @hash:    content hash
  * @scope:   what it may merge with
  * @content: the frozen page to copy
  *
- * Context: ks_lock held, a kpage reserved. What the table has of this hash is
- * full and of equal content.
+ * Context: ks_merge_lock held, a kpage reserved. What the table has of this hash
+ * is full and of equal content.
  * Return: the kpage; NULL: there are as many as may be, or the table could not
  * take it
  */
@@ -276,44 +393,107 @@ struct ks_kpage *ks_kpage_create(u64 hash, const struct ks_scope *scope,
 {
 	struct ks_kpage *full = ks_kpage_find(hash, scope);
 	struct ks_reserve *reserve = ks_reserve_of(ks_page_node(content));
+	struct ks_kept_domain *domain = ks_domain_find(scope);
 	struct ks_kpage *kp;
 
-	kp = list_first_entry_or_null(&reserve->kpages, struct ks_kpage, link);
-	if (!kp || !ks_kpages_allowed())
+	if (list_empty(&reserve->kpages) || !domain || !ks_kpages_allowed())
 		return NULL;
+	kp = ks_kpage_of(list_first_entry(&reserve->kpages, struct page, lru));
 	kp->hash = hash;
-	kp->domain = scope->domain;
+	kp->sample = ks_page_sample(content, scope);
+	kp->domain = domain;
 	copy_highpage(kp->page, content);
 	/* Its barrier lets nobody see the mapping before the content. */
 	__folio_mark_uptodate(page_folio(kp->page));
-	INIT_LIST_HEAD(&kp->dups);
-	kp->shelved = false;
-	if (full) {
-		if (!ks_kpage_unshelve(kp, full))
-			return NULL;
-		if (list_empty(&full->dups)) {
-			ks_nr_chains++;
-			ks_nr_dups++;
-		}
-		list_add(&kp->dups, &full->dups);
-		ks_nr_dups++;
-	} else if (rhashtable_lookup_insert_fast(&ks_stable, &kp->node,
-						 ks_stable_params)) {
-		/* Also where another domain's has the same hash by chance. */
+	/* Ours, before anybody finds it. */
+	atomic_inc(&kp->page->_mapcount);
+	list_del(&kp->page->lru);
+	if (!ks_kpage_enter(kp, full)) {
+		atomic_dec(&kp->page->_mapcount);
+		list_add(&kp->page->lru, &reserve->kpages);
 		return NULL;
 	}
 	reserve->nr--;
-	atomic_inc(&kp->page->_mapcount);
-	list_move(&kp->link, &ks_kpages);
-	ks_nr_kpages++;
 	return kp;
+}
+
+/* Count a mapping of ours, while the one that was met is there to stay. */
+static bool ks_take_over_pte(pte_t *ptep, unsigned long addr, void *arg)
+{
+	struct ks_kpage *kp = arg;
+	pte_t pte = READ_ONCE(*ptep);
+
+	if (!pte_present(pte) || pte_pfn(pte) != page_to_pfn(kp->page))
+		return false;
+	get_page(kp->page);
+	atomic_inc(&kp->page->_mapcount);
+	return true;
+}
+
+/*
+ * Hand a kpage that is still mapped over to core mm: without our mapping the
+ * last unmapping will be seen, and must find itself counted.
+ */
+static void ks_kpage_disown(struct ks_kpage *kp)
+{
+	struct pglist_data *node = page_pgdat(kp->page);
+
+	set_page_private(kp->page, 0);
+	mod_node_page_state(node, NR_FILE_MAPPED, 1);
+	if (atomic_add_negative(-1, &kp->page->_mapcount))
+		mod_node_page_state(node, NR_FILE_MAPPED, -1);
+	put_page(kp->page);
+}
+
+/**
+ * ks_kpage_take_over - make a kpage of what an unloaded module merged
+ * @b:    a batch
+ * @slot: where it has a page, with a reference, that was found to be such
+ * @mm:   the address space
+ *
+ * Context: a step, mmap_lock held; takes ks_merge_lock. May sleep.
+ * Return: whether it is a kpage now
+ */
+bool ks_kpage_take_over(struct ks_batch *b, unsigned int slot, struct mm_struct *mm)
+{
+	u64 hash = ks_page_hash(b->page[slot], &b->scope);
+	struct ks_kpage *kp, *other;
+	bool ours;
+
+	b->read++;
+	kp = kmalloc(sizeof(*kp), KS_GFP);
+	if (!kp)
+		return false;
+	kp->page = b->page[slot];
+	kp->hash = hash;
+	kp->sample = ks_page_sample(kp->page, &b->scope);
+
+	mutex_lock(&ks_merge_lock);
+	kp->domain = ks_domain_keep(&b->scope);
+	other = ks_kpage_find(hash, &b->scope);
+	/* Another thread may have met it in another address space. */
+	ours = ks_page_is_ours(kp->page);
+	if (ours || !kp->domain ||
+	    (other && (PageHWPoison(other->page) || !ks_pages_equal(other->page, kp->page))) ||
+	    !ks_walk_pte(mm, ks_slot_addr(b, slot), ks_take_over_pte, kp)) {
+		kfree(kp);
+	} else {
+		mod_node_page_state(page_pgdat(kp->page), NR_FILE_MAPPED, -1);
+		ours = ks_kpage_enter(kp, other);
+		if (!ours) {
+			ks_kpage_disown(kp);
+			kfree(kp);
+		}
+	}
+	mutex_unlock(&ks_merge_lock);
+	return ours;
 }
 
 /**
  * ks_kpage_successor - find a kpage with room for the content of a full one
  * @full: the kpage that the table has
  *
- * Context: ks_lock held.
+ * Context: ks_merge_lock held.
  * Return: a duplicate, which the table has from now on, or NULL
  */
 struct ks_kpage *ks_kpage_successor(struct ks_kpage *full)
@@ -341,6 +521,8 @@ void ks_kpage_retire(struct ks_kpage *kp)
 {
 	struct ks_kpage *dup = NULL;
 
+	ks_sample_leave(kp);
+	kp->retired = true;
 	if (!list_empty(&kp->dups))
 		dup = list_first_entry(&kp->dups, struct ks_kpage, dups);
 	if (!kp->shelved && !(dup && ks_kpage_unshelve(dup, kp)))
@@ -359,8 +541,10 @@ void ks_kpage_retire(struct ks_kpage *kp)
 static void ks_kpage_free(struct ks_kpage *kp)
 {
 	ks_kpage_retire(kp);
-	list_del(&kp->link);
-	ks_nr_kpages--;
+	list_del(&kp->page->lru);
+	kp->domain->kpages--;
+	WRITE_ONCE(ks_nr_kpages, ks_nr_kpages - 1);
+	set_page_private(kp->page, 0);
 	atomic_dec(&kp->page->_mapcount);
 	/* Not __free_page(): mlock() may have left a mark that only this clears. */
 	put_page(kp->page);
@@ -374,14 +558,16 @@ static void ks_kpage_free(struct ks_kpage *kp)
  */
 void ks_kpages_reap(void)
 {
-	struct ks_kpage *kp, *next;
+	struct page *page, *next;
 
 	ks_counted = false;
-	list_for_each_entry_safe(kp, next, &ks_kpages, link) {
-		if (page_count(kp->page) == 1)
-			ks_kpage_free(kp);
+	list_for_each_entry_safe(page, next, &ks_kpages, lru) {
+		if (page_count(page) == 1)
+			ks_kpage_free(ks_kpage_of(page));
 		cond_resched();
 	}
+	ks_domains_sweep();
+	ks_samples_complete();
 }
 
 /* What ks_kpages_shrink() could look at. Context: any, for a value of the moment. */
@@ -403,14 +589,14 @@ unsigned long ks_kpages_shrink(unsigned long nr)
 
 	nr = min(nr, ks_nr_kpages);
 	while (nr--) {
-		struct ks_kpage *kp = list_first_entry(&ks_kpages, struct ks_kpage, link);
+		struct page *page = list_first_entry(&ks_kpages, struct page, lru);
 
-		if (page_count(kp->page) == 1) {
-			ks_kpage_free(kp);
+		if (page_count(page) == 1) {
+			ks_kpage_free(ks_kpage_of(page));
 			freed++;
 		} else {
 			/* The next call goes on from here. */
-			list_move_tail(&kp->link, &ks_kpages);
+			list_move_tail(&page->lru, &ks_kpages);
 		}
 		cond_resched();
 	}
@@ -425,14 +611,14 @@ unsigned long ks_kpages_shrink(unsigned long nr)
 void ks_kpages_prune(void)
 {
 	static unsigned long last;
-	struct ks_kpage *kp;
+	struct page *page;
 
 	if (!ks_nr_chains ||
 	    time_before(jiffies, last + msecs_to_jiffies(ks_limits.prune_millisecs)))
 		return;
 	last = jiffies;
-	list_for_each_entry(kp, &ks_kpages, link) {
-		struct ks_kpage *open;
+	list_for_each_entry(page, &ks_kpages, lru) {
+		struct ks_kpage *kp = ks_kpage_of(page), *open;
 
 		cond_resched();
 		if (!kp->shelved || !ks_kpage_room(kp))
@@ -474,13 +660,13 @@ bool ks_kpages_in_use(void)
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing)
 {
 	static unsigned long last_shared, last_sharing, last_time;
-	struct ks_kpage *kp;
+	struct page *page;
 
 	if (!ks_counted || time_after(jiffies, last_time + KS_COUNT_INTERVAL)) {
 		last_shared = 0;
 		last_sharing = 0;
-		list_for_each_entry(kp, &ks_kpages, link) {
-			int users = ks_kpage_users(kp);
+		list_for_each_entry(page, &ks_kpages, lru) {
+			int users = ks_kpage_users(ks_kpage_of(page));
 
 			if (users > 0) {
 				last_shared++;
@@ -501,38 +687,29 @@ unsigned long ks_kpages_bytes(void)
 }
 
 /*
- * Hand a kpage that is still mapped over to core mm: without our mapping the
- * last unmapping will be seen, and must find itself counted.
- */
-static void ks_kpage_disown(struct ks_kpage *kp)
-{
-	struct pglist_data *node = page_pgdat(kp->page);
-
-	mod_node_page_state(node, NR_FILE_MAPPED, 1);
-	if (atomic_add_negative(-1, &kp->page->_mapcount))
-		mod_node_page_state(node, NR_FILE_MAPPED, -1);
-	put_page(kp->page);
-}
-
-/*
  * Context: module unload, nothing else runs.
  */
 void ks_kpages_exit(void)
 {
 	unsigned long left = 0;
-	struct ks_kpage *kp, *next;
+	struct page *page, *next;
 
 	ks_kpages_unreserve();
 	ks_kpages_reap();
-	list_for_each_entry_safe(kp, next, &ks_kpages, link) {
+	list_for_each_entry_safe(page, next, &ks_kpages, lru) {
+		struct ks_kpage *kp = ks_kpage_of(page);
+
 		ks_kpage_retire(kp);
-		list_del(&kp->link);
+		list_del(&page->lru);
+		kp->domain->kpages--;
 		ks_kpage_disown(kp);
 		kfree_rcu(kp, rcu);
 		left++;
 		cond_resched();
 	}
+	ks_domains_sweep();
 	rhashtable_destroy(&ks_stable);
+	rhashtable_destroy(&ks_samples);
 	kfree(ks_reserves);
 	if (left)
 		pr_info("%lu merged pages stay in use without the module\n", left);

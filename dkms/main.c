@@ -11,15 +11,19 @@
  *   sharing.c     of which, what may be shared and how often
  *   policy.c      how administrators want memory scanned
  *   region.c      which memory may be merged
+ *   span.c        which part of it comes next
  *   domain.c      with what
  *   task_mem.c    other tasks' memory, by /proc/PID/mem
  *   processes.c   the memory of all processes
  *   scan_all.c    which of them to merge without being asked
+ *   exclude.c     and users who are left out then
  *   children.c    the memory of a task's children
  *   builtin.c     where the kernel's own KSM works
  *   thread.c      when to scan
  *   advisor.c     how fast, unless an administrator says so
- *   scan.c        a pass, a step, and what becomes of a page
+ *   team.c        with how many threads
+ *   scan.c        a pass, and a step
+ *   judge.c       what becomes of a page
  *   huge.c        huge pages: which to split
  *   age.c         pages that need not be read again
  *   scan_file.c   a scan that somebody else than the thread does
@@ -34,6 +38,7 @@
  *   trace.c       trace events, see ksm_trace.h
  *   extent.c      registered memory, to be walked without locks
  *   statistics.c  what merging does for an area or a task
+ *   list.c        which regions there are that no descriptor stands for
  *   compat.h      what differs between kernels
  *
  * Object lifetimes and the lock order: engine.h.
@@ -84,13 +89,27 @@ static int __init ks_init(void)
 	err = ks_check_params() ?: ks_policy_init();
 	if (err)
 		return err;
-	if (ks_task_mem_learn())
+	/* Not for good without what would be there a moment later. */
+	err = ks_task_mem_learn();
+	if (err == -ENOMEM)
+		return err;
+	if (err)
 		pr_warn("no /proc/self/mem at load: other tasks' memory cannot be registered\n");
 
 	err = ks_sharing_init();
 	if (err)
 		return err;
-	ks_builtin_open();
+	err = ks_builtin_open();
+	if (err)
+		return err;
+	ks_hash_init();
+	ks_candidates_init();
+	err = ks_sums_init();
+	if (err)
+		goto fail_sums;
+	err = ks_wanted_init();
+	if (err)
+		goto fail_wanted;
 	err = ks_kpages_init();
 	if (err)
 		goto fail_kpages;
@@ -124,6 +143,10 @@ fail_shrinker:
 fail_scan:
 	ks_kpages_exit();
 fail_kpages:
+	ks_wanted_exit();
+fail_wanted:
+	ks_sums_exit();
+fail_sums:
 	ks_builtin_close();
 	return err;
 }
@@ -133,12 +156,14 @@ static void __exit ks_exit(void)
 	ks_device_unregister();
 	ks_thread_stop();
 	ks_shrinker_exit();
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_mm_free_all();
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	ks_scan_exit();
 	ks_candidates_exit();
 	ks_kpages_exit();
+	ks_wanted_exit();
+	ks_sums_exit();
 	ks_builtin_close();
 }
 

@@ -15,24 +15,35 @@
  *   B  has changed        left as it is
  *   C  has no kpage yet   one is made as a copy; then as A
  *
- * migrate_vma_finalize() with no destination pages puts B back where it was.
- * A and C have no entry left to be put back into and are freed, unless fork()
- * had mapped them elsewhere too: there they are put back.
+ * migrate_vma_finalize() with no destination pages puts B back where it was. A
+ * and C have no entry left to be put back into, and to search for one takes a
+ * while: so where the entry says that the page was exclusive, that is mapped
+ * nowhere else, it is freed at once, and finalize does not get to see it. What
+ * fork() had mapped elsewhere too is put back there.
  *
  * The entry was not present, so writing it needs no flush and no notifier.
  */
 #include <linux/highmem.h>
 #include <linux/migrate.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/string.h>
 
 #include "compat.h"
 #include "engine.h"
 
+/*
+ * Pages that are frozen at once: enough for what a freeze costs by itself, and
+ * few enough for who waits to write to one of them.
+ */
+#define KS_RUN_MAX	64U
+
 struct ks_replacement {
 	struct vm_area_struct *vma;
 	struct page *old;
 	struct page *new;		/* NULL: the kernel's zero page */
+	bool differs;			/* out: from the merged page of its hash */
+	bool last;			/* out: nothing else maps the old one */
 };
 
 static bool ks_replace_pte(pte_t *ptep, unsigned long addr, void *arg)
@@ -51,6 +62,7 @@ static bool ks_replace_pte(pte_t *ptep, unsigned long addr, void *arg)
 	else
 		new = pte_mkspecial(mk_pte(ZERO_PAGE(addr), r->vma->vm_page_prot));
 	new = pte_mkold(pte_mkclean(pte_wrprotect(new)));
+	r->last = ks_migration_is_exclusive(old);
 	/* Who tracks writes must still learn of those before the merge. */
 	if (pte_swp_soft_dirty(old))
 		new = pte_mksoft_dirty(new);
@@ -62,25 +74,46 @@ static bool ks_replace_pte(pte_t *ptep, unsigned long addr, void *arg)
 	} else {
 		ks_rss_anon_to_zero(mm);
 	}
-	set_pte_at(mm, addr, ptep, new);
+	ks_set_pte_at(mm, addr, ptep, new);
 	return true;
 }
 
-static bool ks_pages_equal(struct page *a, struct page *b)
+/* A cache line at a time. memcmp() has to find out the order, word by word. */
+static bool ks_equal(const u64 *x, const u64 *y)
+{
+	const u64 *end = x + PAGE_SIZE / sizeof(*x);
+
+	for (; x < end; x += 8, y += 8)
+		if ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) |
+		    (x[4] ^ y[4]) | (x[5] ^ y[5]) | (x[6] ^ y[6]) | (x[7] ^ y[7]))
+			return false;
+	return true;
+}
+
+/* Compare two pages that nobody can write to. */
+bool ks_pages_equal(struct page *a, struct page *b)
 {
 	void *x = kmap_local_page(a);
 	void *y = kmap_local_page(b);
-	bool equal = !memcmp(x, y, PAGE_SIZE);
+	bool equal = ks_equal(x, y);
 
 	kunmap_local(y);
 	kunmap_local(x);
 	return equal;
 }
 
-static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
-			    struct page *page, u64 hash, const struct ks_scope *scope)
+static bool ks_is_copy(const struct ks_kpage *kp, struct ks_replacement *r)
 {
-	struct ks_replacement r = { .vma = vma, .old = page };
+	if (ks_page_node(kp->page) != ks_page_node(r->old))
+		return false;
+	r->differs = !ks_pages_equal(kp->page, r->old);
+	return !r->differs;
+}
+
+static bool ks_merge_frozen(struct ks_replacement *r, unsigned long addr, u64 hash,
+			    const struct ks_scope *scope)
+{
+	struct page *page = r->old;
 	struct ks_kpage *kp = ks_kpage_find(hash, scope);
 
 	if (kp && PageHWPoison(kp->page)) {
@@ -94,17 +127,14 @@ static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
 		if (ks_page_hash(page, scope) == hash)
 			kp = ks_kpage_create(hash, scope, page);
 	} else if (!ks_kpage_room(kp)) {
-		if (ks_page_node(kp->page) != ks_page_node(page) ||
-		    !ks_pages_equal(kp->page, page))
+		if (!ks_is_copy(kp, r))
 			return false;
 		kp = ks_kpage_successor(kp) ?: ks_kpage_create(hash, scope, page);
 	}
-	if (!kp || PageHWPoison(kp->page) ||
-	    ks_page_node(kp->page) != ks_page_node(page) ||
-	    !ks_pages_equal(kp->page, page))
+	if (!kp || PageHWPoison(kp->page) || !ks_is_copy(kp, r))
 		return false;
-	r.new = kp->page;
-	return ks_walk_pte(vma->vm_mm, addr, ks_replace_pte, &r);
+	r->new = kp->page;
+	return ks_walk_pte(r->vma->vm_mm, addr, ks_replace_pte, r);
 }
 
 /*
@@ -112,21 +142,34 @@ static bool ks_merge_frozen(struct vm_area_struct *vma, unsigned long addr,
  * Of a huge page split by the freeze core mm may have made it the zero page
  * itself, since 6.12; then there is no @page.
  */
-static bool ks_merge_empty(struct vm_area_struct *vma, struct ks_batch *b,
-			   unsigned int slot, struct page *page)
+static bool ks_merge_empty(struct ks_replacement *r, struct ks_batch *b, unsigned int slot)
 {
-	struct ks_replacement r = { .vma = vma, .old = page };
+	struct mm_struct *mm = r->vma->vm_mm;
 	unsigned long addr = ks_slot_addr(b, slot);
 
 	if (!b->zeros)
 		return false;
-	if (!page && !ks_zero_page_at(vma->vm_mm, addr))
+	if (!r->old && !ks_zero_page_at(mm, addr))
 		return false;
-	if (page && !(ks_page_is_empty(page) &&
-		      ks_walk_pte(vma->vm_mm, addr, ks_replace_pte, &r)))
+	if (r->old && !(ks_page_is_empty(r->old) && ks_walk_pte(mm, addr, ks_replace_pte, r)))
 		return false;
 	ks_zeros_note(b->zeros, slot);
 	return true;
+}
+
+/*
+ * It is locked and isolated, and the last reference is the isolation's. What
+ * isolation leaves of an LRU list's marks nobody may see on a free page.
+ */
+static void ks_free_frozen(struct page *page, unsigned long *src)
+{
+	struct folio *folio = page_folio(page);
+
+	*src = 0;
+	folio_clear_active(folio);
+	folio_clear_unevictable(folio);
+	folio_unlock(folio);
+	folio_put(folio);
 }
 
 static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
@@ -143,11 +186,13 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 	unsigned int slot, new = 0, tight = 0, merged = 0;
 
 	for (slot = first; slot < last; slot++) {
-		struct ks_kpage *kp = ks_kpage_find(b->hash[slot], &b->scope);
-		unsigned int room = kp ? ks_kpage_room(kp) : 0;
+		struct ks_kpage *kp;
+		unsigned int room;
 
 		if (b->empty[slot])
 			continue;
+		kp = ks_kpage_find(b->hash[slot], &b->scope);
+		room = kp ? ks_kpage_room(kp) : 0;
 		if (!room)
 			new++;
 		else if (room < last - first)
@@ -157,24 +202,30 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
 	 * One with a little room fills up with two pages of the run at the
 	 * earliest. With less than that some pages wait for the next pass.
 	 */
-	ks_kpages_reserve(new + (tight + 1) / 2, b->nid[first]);
+	ks_kpages_reserve(new + (tight + 1) / 2, b->nid[first], &b->scope);
 
 	if (migrate_vma_setup(&migrate))
 		return 0;
 	for (slot = first; slot < last; slot++) {
-		unsigned long src = b->src[slot - first];
-		struct page *page = migrate_pfn_to_page(src);
+		unsigned long *src = &b->src[slot - first];
+		struct ks_replacement r = { .vma = vma, .old = migrate_pfn_to_page(*src) };
 
-		if (!(src & MIGRATE_PFN_MIGRATE))
+		if (!(*src & MIGRATE_PFN_MIGRATE))
 			continue;
 		/* What the hardware lost must not be read; who maps it keeps it. */
-		if (page && PageHWPoison(page))
+		if (r.old && (PageHWPoison(r.old) || ks_page_has_tags(r.old)))
 			continue;
 		if (b->empty[slot])
-			merged += ks_merge_empty(vma, b, slot, page);
-		else if (page)
-			merged += ks_merge_frozen(vma, ks_slot_addr(b, slot), page,
-						  b->hash[slot], &b->scope);
+			merged += ks_merge_empty(&r, b, slot);
+		else if (r.old)
+			merged += ks_merge_frozen(&r, ks_slot_addr(b, slot), b->hash[slot],
+						  &b->scope);
+		if (r.last)
+			ks_free_frozen(r.old, src);
+		if (r.differs) {
+			b->action[slot] = KS_MISTAKEN;
+			b->mistaken = true;
+		}
 	}
 	migrate_vma_pages(&migrate);
 	migrate_vma_finalize(&migrate);
@@ -187,7 +238,7 @@ static unsigned int ks_merge_run(struct vm_area_struct *vma, struct ks_batch *b,
  * @b:     the batch; its pages' references are dropped
  * @limit: most pages to merge
  *
- * Context: ks_lock and mmap_lock held. May sleep.
+ * Context: a step, ks_merge_lock and mmap_lock held. May sleep.
  * Return: how many were merged
  */
 unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
@@ -200,7 +251,8 @@ unsigned int ks_merge_batch(struct vm_area_struct *vma, struct ks_batch *b,
 		if (b->action[slot] != KS_MERGE)
 			continue;
 		while (end < b->last && b->action[end] == KS_MERGE &&
-		       b->nid[end] == b->nid[slot] && end - slot < limit - merged)
+		       b->nid[end] == b->nid[slot] &&
+		       end - slot < min(KS_RUN_MAX, limit - merged))
 			end++;
 		merged += ks_merge_run(vma, b, slot, end);
 	}

@@ -36,9 +36,9 @@ module_param(thp_split_share, uint, 0);
 MODULE_PARM_DESC(thp_split_share,
 		 "thp_mode=share: least percentage of a huge page that merges (default 12)");
 
-static unsigned int smart_scan;
+static unsigned int smart_scan = 1;
 module_param(smart_scan, uint, 0);
-MODULE_PARM_DESC(smart_scan, "1: read pages that long had no partner more seldom (default 0)");
+MODULE_PARM_DESC(smart_scan, "1: read pages that long had no partner more seldom (default 1)");
 
 static unsigned int scan_all;
 module_param(scan_all, uint, 0);
@@ -77,6 +77,10 @@ module_param(advisor_max_pages_to_scan, uint, 0);
 MODULE_PARM_DESC(advisor_max_pages_to_scan,
 		 "advisor: most pages_to_scan (default 30000)");
 
+static unsigned int scan_threads = 1;
+module_param(scan_threads, uint, 0);
+MODULE_PARM_DESC(scan_threads, "threads that share a scan, 1 to 64 (default 1)");
+
 /* The place of @text in @words, -EINVAL when it is none of them. */
 static int ks_choice_find(const char * const *words, unsigned int nr, const char *text)
 {
@@ -86,6 +90,11 @@ static int ks_choice_find(const char * const *words, unsigned int nr, const char
 		if (sysfs_streq(text, words[i]))
 			return i;
 	return -EINVAL;
+}
+
+static int ks_choice_parse(const char * const *words, unsigned int nr, const char *buf)
+{
+	return capable(CAP_SYS_ADMIN) ? ks_choice_find(words, nr, buf) : -EPERM;
 }
 
 static ssize_t ks_choice_show(const char * const *words, unsigned int nr,
@@ -138,6 +147,7 @@ KS_NUMBER_ATTR(advisor_target_scan_time, 1, UINT_MAX);
 KS_NUMBER_ATTR(advisor_max_cpu, 0, UINT_MAX);
 KS_NUMBER_ATTR(advisor_min_pages_to_scan, 0, UINT_MAX);
 KS_NUMBER_ATTR(advisor_max_pages_to_scan, 0, UINT_MAX);
+KS_NUMBER_ATTR(scan_threads, 1, KS_THREADS_MAX);
 
 static ssize_t scan_all_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
@@ -166,10 +176,8 @@ static ssize_t thp_mode_show(struct device *dev, struct device_attribute *attr, 
 static ssize_t thp_mode_store(struct device *dev, struct device_attribute *attr,
 			      const char *buf, size_t count)
 {
-	int mode = ks_choice_find(ks_thp_modes, ARRAY_SIZE(ks_thp_modes), buf);
+	int mode = ks_choice_parse(ks_thp_modes, ARRAY_SIZE(ks_thp_modes), buf);
 
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
 	if (mode < 0)
 		return mode;
 	WRITE_ONCE(ks_policy.thp_mode, mode);
@@ -187,10 +195,8 @@ static ssize_t advisor_mode_show(struct device *dev, struct device_attribute *at
 static ssize_t advisor_mode_store(struct device *dev, struct device_attribute *attr,
 				  const char *buf, size_t count)
 {
-	int mode = ks_choice_find(ks_advisor_modes, ARRAY_SIZE(ks_advisor_modes), buf);
+	int mode = ks_choice_parse(ks_advisor_modes, ARRAY_SIZE(ks_advisor_modes), buf);
 
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
 	if (mode < 0)
 		return mode;
 	ks_advisor_mode_set(mode);
@@ -210,6 +216,7 @@ static struct attribute *ks_policy_attrs[] = {
 	&dev_attr_advisor_max_cpu.attr,
 	&dev_attr_advisor_min_pages_to_scan.attr,
 	&dev_attr_advisor_max_pages_to_scan.attr,
+	&dev_attr_scan_threads.attr,
 	NULL
 };
 
@@ -241,6 +248,8 @@ int __init ks_policy_init(void)
 		pr_err("advisor_mode=%s: none or scan-time\n", advisor_mode);
 	else if (!advisor_target_scan_time)
 		pr_err("advisor_target_scan_time=0: at least 1\n");
+	else if (!scan_threads || scan_threads > KS_THREADS_MAX)
+		pr_err("scan_threads=%u: 1 to %u\n", scan_threads, KS_THREADS_MAX);
 	else
 		goto good;
 	return -EINVAL;
@@ -256,6 +265,7 @@ good:
 	ks_policy.advisor_max_cpu = advisor_max_cpu;
 	ks_policy.advisor_min_pages_to_scan = advisor_min_pages_to_scan;
 	ks_policy.advisor_max_pages_to_scan = advisor_max_pages_to_scan;
+	ks_policy.scan_threads = scan_threads;
 	return 0;
 }
 

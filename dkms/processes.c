@@ -99,6 +99,7 @@ void ks_processes_adopt(void)
 	struct mm_struct **mms;
 	size_t i, nr;
 
+	lockdep_assert_held(&ks_lock);
 	mms = ks_processes_mms(ks_mm_is_new, &nr);
 	if (!mms)
 		return;

@@ -10,9 +10,7 @@
 #include <linux/hashtable.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/userfaultfd_k.h>
 
-#include "compat.h"
 #include "engine.h"
 
 /* Regions of one user without CAP_SYS_RESOURCE, over all areas and tasks. */
@@ -25,6 +23,8 @@ struct ks_user {
 };
 
 LIST_HEAD(ks_mms);
+/* Regions that belong to no area, in the order of their numbers. */
+LIST_HEAD(ks_detached);
 /* Regions that their tasks' children are to have too. */
 unsigned int ks_nr_families;
 static LIST_HEAD(ks_users);
@@ -84,6 +84,7 @@ struct ks_mm *ks_mm_get(struct mm_struct *mm)
 	static u64 last_id;
 	struct ks_mm *km = ks_mm_find(mm);
 
+	lockdep_assert_held(&ks_lock);
 	if (km)
 		return km;
 
@@ -109,12 +110,21 @@ struct ks_mm *ks_mm_get(struct mm_struct *mm)
  */
 void ks_region_free(struct ks_region *r)
 {
+	lockdep_assert_held(&ks_lock);
 	if (r->family)
 		ks_nr_families--;
+	if (r->km->near == r)
+		r->km->near = NULL;
 	list_del(&r->in_mm);
 	list_del(&r->in_area);
 	ks_user_put(r->user);
 	kfree(r);
+}
+
+/* The user whom it counts for. */
+kuid_t ks_region_uid(const struct ks_region *r)
+{
+	return r->user->uid;
 }
 
 /**
@@ -150,6 +160,7 @@ void ks_mm_free_idle(void)
 {
 	struct ks_mm *km, *next;
 
+	lockdep_assert_held(&ks_lock);
 	list_for_each_entry_safe(km, next, &ks_mms, link)
 		ks_mm_free_if_idle(km);
 }
@@ -171,6 +182,7 @@ void ks_mm_prune_dead(void)
 {
 	struct ks_mm *km, *next;
 
+	lockdep_assert_held(&ks_lock);
 	list_for_each_entry_safe(km, next, &ks_mms, link)
 		if (!atomic_read(&km->mm->mm_users))
 			ks_mm_free(km);
@@ -196,10 +208,40 @@ void ks_mm_disown_all(void)
 {
 	struct ks_mm *km, *next;
 
+	lockdep_assert_held(&ks_lock);
 	list_for_each_entry_safe(km, next, &ks_mms, link) {
 		km->adopted = false;
 		ks_mm_free_if_idle(km);
 	}
+}
+
+/**
+ * ks_region_next - the region that holds an address, or else the next one
+ * @km:   the address space
+ * @addr: the address
+ *
+ * Where the last search ended is remembered, since a scan asks from the lowest
+ * address to the highest: a user may have thousands of regions in one address
+ * space, and others that none of its mappings are in.
+ *
+ * Context: ks_lock held.
+ * Return: the region, NULL where all of them end before
+ */
+struct ks_region *ks_region_next(struct ks_mm *km, unsigned long addr)
+{
+	struct ks_region *r = READ_ONCE(km->near);
+
+	lockdep_assert_held(&ks_lock);
+	if (list_empty(&km->regions))
+		return NULL;
+	/* Good to go on from when all before it end before @addr: they are in order. */
+	if (!r || (!list_is_first(&r->in_mm, &km->regions) &&
+		   list_prev_entry(r, in_mm)->end > addr))
+		r = list_first_entry(&km->regions, struct ks_region, in_mm);
+	while (r->end <= addr && !list_is_last(&r->in_mm, &km->regions))
+		r = list_next_entry(r, in_mm);
+	WRITE_ONCE(km->near, r);
+	return r->end > addr ? r : NULL;
 }
 
 /*
@@ -208,31 +250,20 @@ void ks_mm_disown_all(void)
  */
 static int ks_region_insert(struct ks_region *new, struct mm_struct *mm)
 {
-	struct list_head *before;
-	struct ks_region *r;
-	struct ks_mm *km;
+	struct ks_mm *km = ks_mm_get(mm);
+	static u64 last_id;
+	struct ks_region *next;
 
-	km = ks_mm_get(mm);
 	if (!km)
 		return -ENOMEM;
-	before = &km->regions;
-	list_for_each_entry(r, &km->regions, in_mm) {
-		if (r->end <= new->start)
-			continue;
-		if (r->start < new->end) {
-			ks_mm_free_if_idle(km);
-			return -EEXIST;
-		}
-		before = &r->in_mm;
-		break;
-	}
+	next = ks_region_next(km, new->start);
+	if (next && next->start < new->end)
+		return -EEXIST;
 
 	new->km = km;
-	list_add_tail(&new->in_mm, before);
-	if (new->area)
-		list_add_tail(&new->in_area, &new->area->regions);
-	else
-		INIT_LIST_HEAD(&new->in_area);
+	new->id = ++last_id;
+	list_add_tail(&new->in_mm, next ? &next->in_mm : &km->regions);
+	list_add_tail(&new->in_area, new->area ? &new->area->regions : &ks_detached);
 	if (new->family)
 		ks_nr_families++;
 	return 0;
@@ -253,7 +284,7 @@ static int ks_region_insert(struct ks_region *new, struct mm_struct *mm)
  * too many; -ESRCH when the address space has ended; -ENOMEM
  */
 int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
-		  bool children, u64 addr, u64 length)
+		  enum ks_children children, u64 addr, u64 length)
 {
 	struct ks_region *new;
 	struct ks_user *user;
@@ -272,7 +303,7 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	new->end = addr + length;
 	new->area = detached ? NULL : area;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_mm_prune_dead();
 	if (!atomic_read(&mm->mm_users)) {
 		err = -ESRCH;
@@ -285,20 +316,25 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	}
 	new->given = area->given;
 	new->user = user;
-	if (children)
+	if (children == KS_CHILDREN_FAMILY)
 		new->family = ks_family_new();
+	else if (children == KS_CHILDREN_JOIN)
+		new->family = area->family ?: ks_family_new();
+	new->unlimited = children && capable(CAP_SYS_RESOURCE);
 	err = ks_region_insert(new, mm);
 	if (err) {
 		ks_user_put(user);
 		goto out;
 	}
-	mutex_unlock(&ks_lock);
+	if (children == KS_CHILDREN_JOIN)
+		area->family = new->family;
+	up_write(&ks_lock);
 
 	ks_thread_kick();
 	return 0;
 
 out:
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	kfree(new);
 	return err;
 }
@@ -308,15 +344,20 @@ out:
  * @like: whose area, domain, user and family it gets
  * @mm:   the address space; the caller holds mm_count
  *
- * Where that fails it is tried again with the next pass. It counts as one of
- * its user's regions, but who may trace any task has no limit to heed.
+ * Where that fails it is tried again with the next pass. It is one of its
+ * user's regions, and not made where the user has too many, unless the first of
+ * the family was registered with CAP_SYS_RESOURCE.
  *
  * Context: ks_lock held. May sleep.
  */
 void ks_region_copy(const struct ks_region *like, struct mm_struct *mm)
 {
-	struct ks_region *new = kzalloc(sizeof(*new), KS_GFP);
+	struct ks_region *new;
 
+	lockdep_assert_held(&ks_lock);
+	if (like->user->nr_regions >= KS_USER_REGIONS_MAX && !like->unlimited)
+		return;
+	new = kzalloc(sizeof(*new), KS_GFP);
 	if (!new)
 		return;
 	new->end = mm->task_size;
@@ -324,6 +365,7 @@ void ks_region_copy(const struct ks_region *like, struct mm_struct *mm)
 	new->given = like->given;
 	new->user = like->user;
 	new->family = like->family;
+	new->unlimited = like->unlimited;
 	if (!atomic_read(&mm->mm_users) || ks_region_insert(new, mm))
 		kfree(new);
 	else
@@ -351,7 +393,7 @@ int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool 
 	u64 family = 0;
 	int err = -ENOENT;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	km = ks_mm_find(mm);
 	if (km) {
 		list_for_each_entry_safe(r, next, &km->regions, in_mm) {
@@ -366,7 +408,7 @@ int ks_region_remove(struct mm_struct *mm, struct ks_area *area, u64 addr, bool 
 	}
 	if (family)
 		ks_family_remove(family);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return err;
 }
 
@@ -380,14 +422,14 @@ void ks_area_clear(struct ks_area *area)
 {
 	struct ks_region *r, *next;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	list_for_each_entry_safe(r, next, &area->regions, in_area) {
 		struct ks_mm *km = r->km;
 
 		ks_region_free(r);
 		ks_mm_free_if_idle(km);
 	}
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 }
 
 /**
@@ -402,93 +444,11 @@ int ks_area_set_given(struct ks_area *area, const struct ks_given *given)
 {
 	int err = -EBUSY;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	if (list_empty(&area->regions)) {
 		area->given = *given;
 		err = 0;
 	}
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return err;
-}
-
-/*
- * Private anonymous memory only. Left alone is what a driver or userfaultfd
- * watches, and what means more than its bytes (shadow stacks, memory tags).
- */
-static bool ks_vma_may_merge(struct vm_area_struct *vma)
-{
-	const unsigned long never = VM_SHARED | VM_MAYSHARE | VM_SPECIAL |
-				    VM_HUGETLB | KS_VM_SHADOW_STACK |
-				    KS_VM_DROPPABLE | KS_VM_MTE;
-
-	return vma_is_anonymous(vma) && !(vma->vm_flags & never) &&
-	       !userfaultfd_armed(vma);
-}
-
-/*
- * The next memory of @vma from *@start on that is registered, or taken in as a
- * whole. Where it is both the region counts, for it may have been given a domain.
- */
-static bool ks_vma_span(struct ks_mm *km, struct vm_area_struct *vma,
-			unsigned long *start, unsigned long *end,
-			const struct ks_given **given)
-{
-	bool whole = (km->adopted && (vma->vm_flags & VM_MERGEABLE)) ||
-		     (km->all && ks_scan_all_takes(vma));
-	struct ks_region *r;
-
-	*given = NULL;
-	*end = vma->vm_end;
-	list_for_each_entry(r, &km->regions, in_mm) {
-		if (r->end <= *start)
-			continue;
-		if (r->start >= vma->vm_end)
-			break;
-		if (whole && r->start > *start) {
-			*end = r->start;
-			return true;
-		}
-		*start = max(*start, r->start);
-		*end = min(vma->vm_end, r->end);
-		*given = &r->given;
-		return true;
-	}
-	return whole;
-}
-
-/**
- * ks_mm_next_span - find the next memory to scan
- * @km:    the address space
- * @start: in: where to look from; out: where the span starts
- * @end:   out: where it ends
- * @given: out: what its area asked for, NULL outside of regions
- *
- * Looks at a bounded number of mappings, so that an address space full of
- * others cannot hold the scan up: @start then says where to go on, and @end is
- * the same.
- *
- * Context: ks_lock and mmap_lock held.
- * Return: the mapping that holds the span, NULL where there is none up to
- * *@start, and NULL with *@start at mm->task_size where there is none at all
- */
-struct vm_area_struct *ks_mm_next_span(struct ks_mm *km, unsigned long *start,
-				       unsigned long *end,
-				       const struct ks_given **given)
-{
-	struct vm_area_struct *vma;
-	unsigned int looks = 1024;
-
-	for (vma = find_vma(km->mm, *start); vma; vma = find_vma(km->mm, *start)) {
-		*start = max(*start, vma->vm_start);
-		if (ks_vma_may_merge(vma) &&
-		    ks_vma_span(km, vma, start, end, given))
-			return vma;
-		*start = vma->vm_end;
-		*end = *start;
-		if (!--looks)
-			return NULL;
-	}
-	*start = km->mm->task_size;
-	*end = *start;
-	return NULL;
 }

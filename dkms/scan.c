@@ -3,21 +3,26 @@
  * The scan: round and round through all registered memory.
  *
  * A pass goes through every address space once, from its lowest address to its
- * highest, in steps. A step locks, takes the next pages (walk.c), hashes them,
- * decides on each and merges those worth it (merge.c), and unlocks. What is
- * decided of a page that is read:
+ * highest, in steps:
  *
- *   its sum changed since the last pass    volatile: leave it
- *   a merged page has its hash             merge
- *   another page had it, now or last pass  merge
- *   otherwise                              unshared: leave it
+ *   take     the next pages from where the cursor is, and move it on (walk.c)
+ *   judge    hash them and decide on each (judge.c)
+ *   merge    those worth it (merge.c)
+ *   settle   count what it came to
  *
- * Not every page is read in every pass: see huge.c and age.c.
+ * Several threads may be amid steps of one scan (team.c). The cursor is moved
+ * before the work is done, so that each takes what nobody else has; no two have
+ * a page in common but for what fork() shares, which the one that comes second
+ * finds pinned, and leaves for the next pass.
+ *
+ *   thread 1   take 0-511    judge . . . . . . merge   settle   take ...
+ *   thread 2          take 512-1023   judge . . . . merge . .   settle
  *
  * Between two steps anything may happen to the memory, the address space and
- * the regions: a step relies on nothing that an earlier one saw.
+ * the regions: a step relies on nothing that an earlier one saw. Passes begin
+ * and end with no step under way.
  */
-#include <linux/highmem.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -26,33 +31,46 @@
 #include "engine.h"
 #include "ksm_trace.h"
 
-/* So many pages can be looked up in the tables while one is read. */
+/* So many pages can be visited, and found in no need of it, while one is read. */
 #define KS_TRUSTED_PER_READ	8U
+/* So many pages are left out with their block while one of those is visited. */
+#define KS_NAPPED_PER_TRUSTED	16U
 
-/* Tries at an address space whose mmap_lock is taken, a tick apart. */
-#define KS_BUSY_TRIES		16U
+/* Ticks in which an address space is tried whose mmap_lock is taken. */
+#define KS_BUSY_TICKS		16U
+
+/* Without a new pass: how soon the lists of the CPUs may be drained again. */
+#define KS_DRAIN_INTERVAL	(HZ / 10)
 
 /* Regions, tables and counters; see engine.h. */
-DEFINE_MUTEX(ks_lock);
+DECLARE_RWSEM(ks_lock);
+static DEFINE_MUTEX(ks_cursor_lock);
 struct ks_counters ks_counters;
 
 /* The thread's or a caller's: two that share a cursor would scan half each. */
 DEFINE_MUTEX(ks_scan_turn);
 
-/* Where the scan is. No km: before the first address space of a pass. */
+/* Where the scan is. No km: between two passes. */
 static struct {
 	struct ks_mm *km;
 	unsigned long addr;
 	unsigned int busy;
+	unsigned long tried;		/* jiffies */
 	bool pass_done;
 } ks_cursor;
 
 static struct {
 	unsigned long pages_unshared;
 	unsigned long pages_volatile;
-	bool drained;
 } ks_this_pass;
 
+/* Of the freezes of this pass; protected by ks_merge_lock. */
+static struct {
+	bool drained;
+	unsigned long when;		/* jiffies */
+} ks_drain;
+
+/* Of whose turn it is. */
 static struct ks_batch *ks_batch;
 
 /* Pages that a huge page took beyond its scan's share. */
@@ -62,21 +80,41 @@ static unsigned int ks_debt;
 static unsigned int ks_trusted;
 
 enum ks_step {
-	KS_STEP_DONE,
+	KS_STEP_TAKEN,	/* there is work to do */
+	KS_STEP_NOTHING,
 	KS_STEP_BUSY,
-	KS_STEP_PASS_END,
-	KS_STEP_IDLE,
+	KS_STEP_TURN,	/* a pass must end or begin first */
+	KS_STEP_STOP,
 };
+
+/* What a step took. */
+struct ks_work {
+	struct ks_mm *km;		/* mm_users and mmap_lock taken */
+	struct vm_area_struct *vma;
+	const struct ks_given *given;
+	unsigned long start;
+	unsigned long end;
+};
+
+struct ks_batch *ks_batch_alloc(void)
+{
+	return kvzalloc(sizeof(struct ks_batch), GFP_KERNEL);
+}
+
+void ks_batch_free(struct ks_batch *b)
+{
+	kvfree(b);
+}
 
 int ks_scan_init(void)
 {
-	ks_batch = kvzalloc(sizeof(*ks_batch), GFP_KERNEL);
+	ks_batch = ks_batch_alloc();
 	return ks_batch ? 0 : -ENOMEM;
 }
 
 void ks_scan_exit(void)
 {
-	kvfree(ks_batch);
+	ks_batch_free(ks_batch);
 }
 
 static void ks_cursor_next_mm(void)
@@ -97,7 +135,7 @@ static void ks_cursor_next_mm(void)
  * ks_scan_forget - an address space is about to go
  * @km: the address space
  *
- * Context: ks_lock held.
+ * Context: ks_lock held for writing.
  */
 void ks_scan_forget(struct ks_mm *km)
 {
@@ -105,27 +143,12 @@ void ks_scan_forget(struct ks_mm *km)
 		ks_cursor_next_mm();
 }
 
-static void ks_end_pass(void)
-{
-	ks_cursor.pass_done = false;
-	ks_advisor_pass_ended();
-	ks_candidates_end_pass();
-	ks_kpages_reap();
-	ks_kpages_prune();
-	ks_kpages_unreserve();
-	ks_counters.full_scans++;
-	ks_counters.pages_unshared = ks_this_pass.pages_unshared;
-	ks_counters.pages_volatile = ks_this_pass.pages_volatile;
-	memset(&ks_this_pass, 0, sizeof(ks_this_pass));
-	trace_ks_pass_end(&ks_counters);
-}
-
 /* What the end of a pass would free, when there are no passes. */
 static void ks_tidy(void)
 {
 	ks_mm_prune_dead();
 	if (list_empty(&ks_mms))
-		ks_candidates_end_pass();
+		ks_candidates_shrink(ULONG_MAX >> PAGE_SHIFT);
 	ks_kpages_reap();
 	ks_kpages_unreserve();
 }
@@ -137,145 +160,244 @@ static void ks_tidy(void)
  */
 void ks_scan_tidy(void)
 {
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_tidy();
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 }
 
-static enum ks_action ks_decide(struct ks_batch *b, struct ks_sums *s,
-				unsigned int slot, bool known)
+/* Forget what this pass did not meet, where it went through. */
+static void ks_sweep(void)
 {
-	u64 hash = b->hash[slot];
-	bool stable = ks_sum_update(s, slot, hash);
-	struct ks_kpage *kp = ks_kpage_find(hash, &b->scope);
-	bool mergeable = b->empty[slot] || (kp && ks_kpage_room(kp));
+	struct ks_mm *km;
 
-	/* Also of a volatile page: its content may be one that stays elsewhere. */
-	known = (known && stable) || mergeable || ks_candidate_seen(hash, b->page[slot]);
-	if (!stable) {
-		ks_age_renew(s, slot);
-		ks_this_pass.pages_volatile++;
-		return KS_LEAVE;
+	ks_mm_prune_dead();
+	list_for_each_entry(km, &ks_mms, link) {
+		if (km->passed) {
+			ks_sums_sweep(km);
+			ks_zeros_sweep(km);
+		}
+		km->passed = false;
+		cond_resched();
 	}
-	if (!known) {
-		ks_age_unshared(s, slot);
-		ks_this_pass.pages_unshared++;
-		return KS_LEAVE;
-	}
-	ks_age_renew(s, slot);
-	if (!mergeable && !ks_kpages_allowed()) {
-		ks_counters.pages_skipped++;
-		return KS_LEAVE;
-	}
-	return KS_MERGE;
 }
 
-/**
- * ks_read_page - hash a page of a batch and decide on it
- * @b:     the batch
- * @s:     its sums
- * @slot:  which page
- * @known: ks_trust_page() was asked for it in this step, and said no
- *
- * Context: ks_lock held. May sleep.
- * Return: whether the page is what it was
- */
-bool ks_read_page(struct ks_batch *b, struct ks_sums *s, unsigned int slot, bool known)
+static void ks_end_pass(void)
 {
-	u64 before = ks_sum_hash(s, slot);
-
-	b->hash[slot] = ks_page_hash(b->page[slot], &b->scope);
-	b->nid[slot] = ks_page_node(b->page[slot]);
-	b->empty[slot] = b->scope.zero_pages && ks_page_is_empty(b->page[slot]);
-	b->action[slot] = ks_decide(b, s, slot, known);
-	b->read++;
-	cond_resched();
-	return ks_sum_hash(s, slot) == before;
+	ks_cursor.pass_done = false;
+	ks_advisor_pass_ended();
+	ks_sweep();
+	ks_candidates_end_pass();
+	ks_wanted_end_pass();
+	ks_kpages_reap();
+	ks_kpages_prune();
+	ks_kpages_unreserve();
+	ks_drain.drained = false;
+	ks_counters.full_scans++;
+	ks_counters.pages_unshared = ks_this_pass.pages_unshared;
+	ks_counters.pages_volatile = ks_this_pass.pages_volatile;
+	memset(&ks_this_pass, 0, sizeof(ks_this_pass));
+	trace_ks_pass_end(&ks_counters);
 }
 
 /**
- * ks_trust_page - take a page for what it was, instead of reading it
- * @b:    the batch
- * @s:    its sums
- * @slot: which page
+ * ks_scan_restart - go on with a new pass
  *
- * It is noted in the candidate table as if it had been read, so others that
- * became equal to it are worth merging.
+ * Of the one that is half over nothing counts: what it met is unmerged now.
  *
- * Context: ks_lock held. May sleep.
- * Return: true where it has no partner; else it is worth reading
+ * Context: ks_lock held for writing.
  */
-bool ks_trust_page(struct ks_batch *b, struct ks_sums *s, unsigned int slot)
+void ks_scan_restart(void)
 {
-	if (ks_candidate_seen(ks_sum_hash(s, slot), b->page[slot]))
+	struct ks_mm *km;
+
+	if (!ks_cursor.km && !ks_cursor.pass_done)
+		return;
+	ks_cursor.km = NULL;
+	ks_cursor.addr = 0;
+	ks_cursor.busy = 0;
+	ks_cursor.pass_done = false;
+	list_for_each_entry(km, &ks_mms, link)
+		km->passed = false;
+	memset(&ks_this_pass, 0, sizeof(ks_this_pass));
+	/* Else its notes would be of the new pass, and each page find its own. */
+	ks_candidates_end_pass();
+	ks_wanted_end_pass();
+	ks_drain.drained = false;
+}
+
+/* Return: false: there is nothing to scan */
+static bool ks_begin_pass(void)
+{
+	if (ks_adopting())
+		ks_processes_adopt();
+	if (READ_ONCE(ks_policy.scan_all))
+		ks_scan_all_update();
+	if (ks_nr_families)
+		ks_children_take();
+	ks_cursor.km = list_first_entry_or_null(&ks_mms, struct ks_mm, link);
+	ks_cursor.addr = 0;
+	if (!ks_cursor.km) {
+		ks_tidy();
 		return false;
-	ks_this_pass.pages_unshared++;
-	b->trusted++;
+	}
+	ks_advisor_pass_began();
+	trace_ks_pass_begin(ks_counters.full_scans + 1);
 	return true;
+}
+
+/*
+ * The pass must end, or the next one begin. Meanwhile another thread may have
+ * seen to it.
+ */
+static void ks_turn(struct ks_scan *scan)
+{
+	down_write(&ks_lock);
+	if (scan->over || scan->stop()) {
+		/* not for us to do */
+	} else if (ks_cursor.pass_done) {
+		ks_end_pass();
+		WRITE_ONCE(scan->over, true);
+	} else if (!ks_cursor.km && !ks_begin_pass()) {
+		scan->idle = true;
+		WRITE_ONCE(scan->over, true);
+	}
+	up_write(&ks_lock);
+}
+
+static bool ks_cursor_locks_mm(void)
+{
+	if (mmap_read_trylock(ks_cursor.km->mm)) {
+		ks_cursor.busy = 0;
+		return true;
+	}
+	/* Whoever asks, and how many: a tick is one try. */
+	if (!ks_cursor.busy || time_before(ks_cursor.tried, jiffies)) {
+		ks_cursor.tried = jiffies;
+		ks_cursor.busy++;
+	}
+	return false;
+}
+
+static void ks_take_span(struct ks_scan *scan, struct ks_batch *b, struct ks_work *w)
+{
+	unsigned long end;
+
+	w->start = ks_cursor.addr;
+	w->vma = ks_mm_next_span(w->km, &w->start, &end, &w->given);
+	w->end = w->start;
+	if (!w->vma)
+		return;
+	b->keep_huge = READ_ONCE(ks_policy.thp_mode) == KS_THP_NEVER;
+	ks_scope_of(w->km, w->given, &b->scope);
+	w->end = ks_walk_collect(w->km, w->start, end, min(scan->pages, KS_BATCH), b);
+	b->reserved = min(b->nr, scan->pages);
+	WRITE_ONCE(scan->pages, scan->pages - b->reserved);
+}
+
+/* Context: ks_cursor_lock held. */
+static enum ks_step ks_take(struct ks_scan *scan, struct ks_batch *b, struct ks_work *w)
+{
+	struct ks_mm *km = ks_cursor.km;
+
+	if (!km)
+		return KS_STEP_TURN;
+	/* The end of the pass frees it. */
+	if (!mmget_not_zero(km->mm)) {
+		ks_cursor_next_mm();
+		return KS_STEP_NOTHING;
+	}
+	if (ks_builtin_works_in(km->mm)) {
+		mmput_async(km->mm);
+		ks_cursor_next_mm();
+		return KS_STEP_NOTHING;
+	}
+	if (!ks_cursor_locks_mm()) {
+		mmput_async(km->mm);
+		if (ks_cursor.busy > KS_BUSY_TICKS)
+			ks_cursor_next_mm();
+		return KS_STEP_BUSY;
+	}
+
+	w->km = km;
+	ks_take_span(scan, b, w);
+	ks_cursor.addr = w->end;
+	if (w->end >= km->mm->task_size) {
+		km->passed = true;
+		ks_cursor_next_mm();
+	}
+	return KS_STEP_TAKEN;
 }
 
 /*
  * A page just faulted in waits in a list of its CPU's, on an idle CPU for ever.
  * Freezing it drains the lists of all CPUs, which takes a while: so let one
- * batch do it in a pass, after which only pages newer than that are off the LRU.
+ * batch do it in a pass, and in a long pass one in every KS_DRAIN_INTERVAL. In
+ * between only pages newer than that are off the LRU.
  */
 static void ks_limit_drains(struct ks_batch *b)
 {
+	bool may = !ks_drain.drained ||
+		   time_after(jiffies, ks_drain.when + KS_DRAIN_INTERVAL);
 	unsigned int slot;
-	bool drain = false;
 
 	for (slot = b->first; slot < b->last; slot++) {
 		if (b->action[slot] != KS_MERGE || !b->off_lru[slot])
 			continue;
-		if (ks_this_pass.drained)
+		if (may) {
+			ks_drain.drained = true;
+			ks_drain.when = jiffies;
+		} else {
 			b->action[slot] = KS_LEAVE;
-		else
-			drain = true;
+		}
 	}
-	ks_this_pass.drained |= drain;
 }
 
-static void ks_look(struct ks_batch *b, struct ks_sums *s, unsigned int slot)
+static void ks_merge(struct ks_scan *scan, struct ks_batch *b, const struct ks_work *w,
+		     unsigned int worth)
 {
-	bool skip = ks_age_skip(s, slot);
+	unsigned int merged;
 
-	if (!skip || !ks_trust_page(b, s, slot))
-		ks_read_page(b, s, slot, skip);
+	mutex_lock(&ks_merge_lock);
+	ks_limit_drains(b);
+	b->zeros = b->scope.zero_pages ? ks_zeros_get(w->km, b->addr) : NULL;
+	merged = ks_merge_batch(w->vma, b, scan->merges);
+	WRITE_ONCE(scan->merges, scan->merges - merged);
+	mutex_unlock(&ks_merge_lock);
+	trace_ks_merge(w->km->mm, b->addr, worth, merged);
+	b->unmergeable += worth - merged;
 }
 
-/* Hash and decide; drops the pages' references, which would count as pins. */
-static unsigned int ks_judge(struct ks_mm *km, struct ks_batch *b)
+static void ks_do(struct ks_scan *scan, struct ks_batch *b, const struct ks_work *w)
 {
-	struct ks_sums *s = ks_sums_get(km, b);
-	bool sample = b->huge && READ_ONCE(ks_policy.thp_mode) == KS_THP_SHARE;
-	unsigned int slot, worth = 0;
+	unsigned int worth;
+	bool split;
 
-	memset(b->action, KS_LEAVE, sizeof(b->action));
-	if (!s)
-		b->passed_over += b->nr;
-	else if (sample)
-		ks_huge_judge(b, s);
-	for (slot = b->first; slot < b->last; slot++) {
-		struct page *page = b->page[slot];
-
-		if (!page)
-			continue;
-		if (s && !sample)
-			ks_look(b, s, slot);
-		put_page(page);
-		b->page[slot] = NULL;
-		if (b->action[slot] == KS_MERGE)
-			worth++;
+	ks_zeros_revisit(w->km, w->start, w->end);
+	if (!b->nr && !b->napping)
+		return;
+	worth = ks_judge(w->km, b);
+	if (!worth)
+		return;
+	if (b->huge) {
+		split = ks_huge_may_split(worth, b->nr);
+		trace_ks_huge(w->km->mm, ks_slot_addr(b, b->first), worth, b->nr, split);
+		if (!split) {
+			b->skipped += worth;
+			return;
+		}
 	}
-	return worth;
+	ks_merge(scan, b, w, worth);
+	if (b->mistaken)
+		ks_judge_mistakes(w->km, b);
 }
 
 /* What a batch costs of the pages that this scan may look at. */
-static void ks_charge(const struct ks_batch *b, unsigned int *pages)
+static void ks_charge(struct ks_scan *scan, const struct ks_batch *b)
 {
+	unsigned int pages = scan->pages + b->reserved;
 	unsigned int cost = b->read;
 
-	ks_trusted += b->trusted;
+	ks_trusted += b->trusted - b->napped + b->napped / KS_NAPPED_PER_TRUSTED;
 	cost += ks_trusted / KS_TRUSTED_PER_READ;
 	ks_trusted %= KS_TRUSTED_PER_READ;
 	/* Nothing is for nothing, or a pass over such memory would have no pause. */
@@ -283,155 +405,104 @@ static void ks_charge(const struct ks_batch *b, unsigned int *pages)
 		cost++;
 
 	ks_advisor_count(cost);
-	if (cost > *pages) {
-		ks_debt += cost - *pages;
-		*pages = 0;
-	} else {
-		*pages -= cost;
-	}
+	if (cost > pages)
+		ks_debt += cost - pages;
+	WRITE_ONCE(scan->pages, pages - min(cost, pages));
 }
 
-static unsigned long ks_scan_span(struct ks_mm *km, struct vm_area_struct *vma,
-				  const struct ks_given *given,
-				  unsigned long start, unsigned long end,
-				  unsigned int *pages, unsigned int *merges)
+static void ks_settle(struct ks_scan *scan, const struct ks_batch *b)
 {
-	struct ks_batch *b = ks_batch;
-	unsigned int worth = 0, merged;
-	unsigned long next;
-
-	b->keep_huge = READ_ONCE(ks_policy.thp_mode) == KS_THP_NEVER;
-	next = ks_walk_collect(km->mm, start, end, min(*pages, KS_BATCH), b);
-	ks_zeros_revisit(km, start, next);
-	if (b->nr) {
-		ks_scope_of(km, given, &b->scope);
-		worth = ks_judge(km, b);
-	}
-	ks_charge(b, pages);
+	mutex_lock(&ks_cursor_lock);
+	ks_charge(scan, b);
+	ks_this_pass.pages_unshared += b->unshared;
+	ks_this_pass.pages_volatile += b->changed;
 	ks_counters.pages_scanned += b->read;
-	ks_counters.pages_skipped += b->kept_huge + b->trusted;
-	ks_counters.pages_unmergeable += b->passed_over;
-
-	if (!worth)
-		return next;
-	if (b->huge) {
-		bool split = ks_huge_may_split(worth, b->nr);
-
-		trace_ks_huge(km->mm, ks_slot_addr(b, b->first), worth, b->nr, split);
-		if (!split) {
-			ks_counters.pages_skipped += worth;
-			return next;
-		}
-	}
-	ks_limit_drains(b);
-	b->zeros = b->scope.zero_pages ? ks_zeros_get(km, b->addr) : NULL;
-	merged = ks_merge_batch(vma, b, *merges);
-	trace_ks_merge(km->mm, b->addr, worth, merged);
-	ks_counters.pages_unmergeable += worth - merged;
-	*merges -= merged;
-	return next;
+	ks_counters.pages_skipped += b->kept_huge + b->trusted + b->skipped;
+	ks_counters.pages_unmergeable += b->passed_over + b->unmergeable;
+	mutex_unlock(&ks_cursor_lock);
 }
 
-static enum ks_step ks_scan_step(unsigned int *pages, unsigned int *merges)
+static enum ks_step ks_scan_step(struct ks_scan *scan, struct ks_batch *b)
 {
-	const struct ks_given *given;
-	struct vm_area_struct *vma;
-	unsigned long start, end;
-	struct ks_mm *km;
+	struct ks_work w;
+	enum ks_step step;
 
-	if (ks_cursor.pass_done) {
-		ks_end_pass();
-		return KS_STEP_PASS_END;
-	}
-	if (!ks_cursor.km) {
-		if (ks_adopting())
-			ks_processes_adopt();
-		if (READ_ONCE(ks_policy.scan_all))
-			ks_scan_all_update();
-		if (ks_nr_families)
-			ks_children_take();
-		ks_cursor.km = list_first_entry_or_null(&ks_mms, struct ks_mm, link);
-		ks_cursor.addr = 0;
-		if (!ks_cursor.km) {
-			ks_tidy();
-			return KS_STEP_IDLE;
-		}
-		ks_advisor_pass_began();
-		trace_ks_pass_begin(ks_counters.full_scans + 1);
-	}
+	if (scan->stop())
+		return KS_STEP_STOP;
+	mutex_lock(&ks_cursor_lock);
+	step = ks_take(scan, b, &w);
+	mutex_unlock(&ks_cursor_lock);
+	if (step != KS_STEP_TAKEN)
+		return step;
 
-	km = ks_cursor.km;
-	if (!mmget_not_zero(km->mm)) {
-		ks_mm_free(km);
-		return KS_STEP_DONE;
-	}
-	if (ks_builtin_works_in(km->mm)) {
-		mmput_async(km->mm);
-		ks_cursor_next_mm();
-		return KS_STEP_DONE;
-	}
-	if (!mmap_read_trylock(km->mm)) {
-		mmput_async(km->mm);
-		if (++ks_cursor.busy == KS_BUSY_TRIES)
-			ks_cursor_next_mm();
-		return KS_STEP_BUSY;
-	}
-	ks_cursor.busy = 0;
-
-	start = ks_cursor.addr;
-	vma = ks_mm_next_span(km, &start, &end, &given);
-	if (vma)
-		start = ks_scan_span(km, vma, given, start, end, pages, merges);
-	ks_cursor.addr = start;
-	mmap_read_unlock(km->mm);
+	if (w.vma)
+		ks_do(scan, b, &w);
+	mmap_read_unlock(w.km->mm);
 	/* Not mmput(): the last user's whole memory would be freed right here. */
-	mmput_async(km->mm);
-
-	if (start >= km->mm->task_size) {
-		ks_sums_sweep(km);
-		ks_zeros_sweep(km);
-		ks_cursor_next_mm();
-	}
-	return KS_STEP_DONE;
+	mmput_async(w.km->mm);
+	if (w.vma)
+		ks_settle(scan, b);
+	return step;
 }
 
 /**
- * ks_scan_some - scan
+ * ks_scan_begin - prepare a scan
+ * @scan:      the scan
  * @pages:     how many pages to look at
  * @max_merge: most pages to merge, 0: no limit
  * @stop:      asked with ks_lock held whether to stop before a step
  *
- * Ends early at the end of a pass.
- *
- * Context: process context, ks_scan_turn held; takes ks_lock.
- * Return: false when there is nothing to scan
+ * Context: ks_scan_turn held until the scan has ended.
  */
-bool ks_scan_some(unsigned int pages, unsigned int max_merge, bool (*stop)(void))
+void ks_scan_begin(struct ks_scan *scan, unsigned int pages, unsigned int max_merge,
+		   bool (*stop)(void))
 {
-	unsigned int merges = max_merge ?: UINT_MAX;
 	unsigned int paid = min(ks_debt, pages);
-	enum ks_step step;
 
 	ks_debt -= paid;
-	pages -= paid;
-	while (pages && merges) {
-		ks_builtin_look();
-		mutex_lock(&ks_lock);
-		if (stop()) {
-			mutex_unlock(&ks_lock);
-			break;
-		}
-		step = ks_scan_step(&pages, &merges);
-		mutex_unlock(&ks_lock);
+	*scan = (struct ks_scan){
+		.pages = pages - paid,
+		.merges = max_merge ?: UINT_MAX,
+		.stop = stop,
+	};
+}
 
-		if (step == KS_STEP_PASS_END)
+/**
+ * ks_scan_share - take part in a scan
+ * @scan: the scan, which ends early at the end of a pass
+ * @b:    a batch of one's own
+ *
+ * Context: process context, whoever prepared the scan holds ks_scan_turn; takes
+ * ks_lock.
+ */
+void ks_scan_share(struct ks_scan *scan, struct ks_batch *b)
+{
+	enum ks_step step;
+
+	while (READ_ONCE(scan->pages) && READ_ONCE(scan->merges) && !READ_ONCE(scan->over)) {
+		ks_builtin_look();
+		down_read(&ks_lock);
+		step = ks_scan_step(scan, b);
+		up_read(&ks_lock);
+
+		if (step == KS_STEP_STOP)
 			break;
-		if (step == KS_STEP_IDLE)
-			return false;
+		if (step == KS_STEP_TURN)
+			ks_turn(scan);
 		if (step == KS_STEP_BUSY)
 			schedule_timeout_interruptible(1);
 		else
 			cond_resched();
 	}
-	return true;
+}
+
+/**
+ * ks_scan_alone - scan without the team
+ * @scan: the scan
+ *
+ * Context: process context, ks_scan_turn held; takes ks_lock.
+ */
+void ks_scan_alone(struct ks_scan *scan)
+{
+	ks_scan_share(scan, ks_batch);
 }

@@ -4,7 +4,7 @@
  *
  * At the start of every pass the private anonymous memory of all processes is
  * taken in, but for those that are left out, by the administrator
- * (scan_all_min_uid) or by themselves:
+ * (scan_all_min_uid, exclude.c) or by themselves:
  *
  *   prctl(PR_SET_DUMPABLE, 0)    the process is left out, from the next pass on
  *   madvise(MADV_DONTDUMP)       this memory is left out
@@ -32,13 +32,14 @@
 #include "compat.h"
 #include "engine.h"
 
-/* Context: RCU. */
+/* Context: RCU, ks_lock held. */
 static bool ks_scan_all_wants(struct task_struct *process, struct mm_struct *mm)
 {
 	unsigned int min_uid = READ_ONCE(ks_policy.scan_all_min_uid);
 	const struct cred *cred = __task_cred(process);
 
 	return __kuid_val(cred->uid) >= min_uid && __kuid_val(cred->euid) >= min_uid &&
+	       !ks_uid_excluded(cred->uid) && !ks_uid_excluded(cred->euid) &&
 	       (READ_ONCE(ks_policy.scan_all_protected) ||
 		ks_process_is_dumpable(process, mm));
 }
@@ -76,6 +77,7 @@ void ks_scan_all_update(void)
 	struct mm_struct **mms;
 	size_t i, nr;
 
+	lockdep_assert_held(&ks_lock);
 	mms = ks_processes_mms(ks_scan_all_wants, &nr);
 	/* Without memory those of the last pass stay. */
 	if (!mms)
@@ -100,12 +102,12 @@ void ks_scan_all_update(void)
  */
 void ks_scan_all_set(bool all)
 {
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	WRITE_ONCE(ks_policy.scan_all, all);
 	if (!all) {
 		ks_scan_all_drop();
 		ks_mm_free_idle();
 	}
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	ks_thread_kick();
 }

@@ -34,19 +34,24 @@ static bool ks_caller_must_stop(void)
 
 static int ks_scan_by_caller(const struct ksm_user_scan *scan)
 {
+	struct ks_scan turn;
 	int err;
 
 	if (!scan->pages_to_scan)
 		return -EINVAL;
 	if (mutex_lock_interruptible(&ks_scan_turn))
-		return -EINTR;
+		return -ERESTARTNOHAND;
 	err = ks_scan_permit(&ks_caller_permit);
-	if (!err && !ks_scan_some(scan->pages_to_scan, scan->max_pages_to_merge,
-				  ks_caller_must_stop))
-		err = -EAGAIN;
+	if (!err) {
+		ks_scan_begin(&turn, scan->pages_to_scan, scan->max_pages_to_merge,
+			      ks_caller_must_stop);
+		ks_scan_alone(&turn);
+		if (turn.idle)
+			err = -EAGAIN;
+	}
 	mutex_unlock(&ks_scan_turn);
 	if (!err && signal_pending(current))
-		err = -EINTR;
+		err = -ERESTARTNOHAND;
 	return err;
 }
 

@@ -97,9 +97,9 @@ static DEVICE_ATTR_RW(_name)
 
 static int ks_max_kernel_pages_set(unsigned int max)
 {
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	WRITE_ONCE(ks_limits.max_kernel_pages, max);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return 0;
 }
 
@@ -109,14 +109,14 @@ static int ks_max_page_sharing_set(unsigned int max)
 
 	if (max < 2 || max > INT_MAX)
 		return -EINVAL;
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	if (max != ks_limits.max_page_sharing) {
 		if (ks_kpages_in_use())
 			err = -EBUSY;
 		else
 			WRITE_ONCE(ks_limits.max_page_sharing, max);
 	}
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return err;
 }
 
@@ -126,22 +126,22 @@ static int ks_merge_across_nodes_set(unsigned int across)
 
 	if (across > 1)
 		return -EINVAL;
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	if (across != ks_limits.merge_across_nodes) {
 		if (ks_kpages_in_use())
 			err = -EBUSY;
 		else
 			WRITE_ONCE(ks_limits.merge_across_nodes, across);
 	}
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return err;
 }
 
 static int ks_prune_millisecs_set(unsigned int ms)
 {
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	WRITE_ONCE(ks_limits.prune_millisecs, ms);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return 0;
 }
 
@@ -171,9 +171,9 @@ static ssize_t stable_node_chains_show(struct device *dev, struct device_attribu
 {
 	unsigned long chains, dups;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_kpages_count_chains(&chains, &dups);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", chains);
 }
 static DEVICE_ATTR_RO(stable_node_chains);
@@ -183,9 +183,9 @@ static ssize_t stable_node_dups_show(struct device *dev, struct device_attribute
 {
 	unsigned long chains, dups;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_kpages_count_chains(&chains, &dups);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", dups);
 }
 static DEVICE_ATTR_RO(stable_node_dups);

@@ -30,7 +30,7 @@ static unsigned long ks_shrink_scan(struct shrinker *shrinker, struct shrink_con
 {
 	unsigned long kpages, candidates, share, freed;
 
-	if (!mutex_trylock(&ks_lock))
+	if (!down_write_trylock(&ks_lock))
 		return SHRINK_STOP;
 	/* Of both in proportion, so that many kpages in use do not save the table. */
 	kpages = ks_kpages_shrinkable();
@@ -39,7 +39,7 @@ static unsigned long ks_shrink_scan(struct shrinker *shrinker, struct shrink_con
 	freed = ks_kpages_shrink(share);
 	if (share < sc->nr_to_scan)
 		freed += ks_candidates_shrink(sc->nr_to_scan - share);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return freed;
 }
 

@@ -56,7 +56,7 @@ static int ks_statistics_put(void __user *argp, u32 size, const struct ks_extent
  * @argp: the caller's struct ksm_statistics
  *
  * Context: process context, takes ks_lock and mmap_lock one after the other.
- * Return: 0, -EFAULT, -EINVAL, -E2BIG, -ENOMEM, -EINTR; of a task as
+ * Return: 0, -EFAULT, -EINVAL, -E2BIG, -ENOMEM, -ERESTARTNOHAND; of a task as
  * ks_task_mem_get()
  */
 int ks_statistics(struct ks_area *area, void __user *argp)
@@ -66,13 +66,7 @@ int ks_statistics(struct ks_area *area, void __user *argp)
 	u32 size;
 	int err;
 
-	if (get_user(size, (u32 __user *)argp))
-		return -EFAULT;
-	if (size < KSM_STATISTICS_SIZE_VER0)
-		return -EINVAL;
-	if (size > PAGE_SIZE)
-		return -E2BIG;
-	err = copy_struct_from_user(&s, sizeof(s), argp, size);
+	err = ks_struct_get(&s, sizeof(s), KSM_STATISTICS_SIZE_VER0, argp, &size);
 	if (err)
 		return err;
 	if (s.flags || s.reserved || (area && s.mem_fd))

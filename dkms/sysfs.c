@@ -16,7 +16,7 @@
 static unsigned long ks_metadata_bytes(void)
 {
 	lockdep_assert_held(&ks_lock);
-	return ks_sums_bytes() + ks_candidates_bytes() + ks_kpages_bytes() +
+	return ks_sums_bytes() + ks_candidates_bytes() + ks_kpages_bytes() + ks_domains_bytes() +
 	       ks_zeros_bytes();
 }
 
@@ -109,6 +109,16 @@ static ssize_t thread_pid_show(struct device *dev, struct device_attribute *attr
 }
 static DEVICE_ATTR_RO(thread_pid);
 
+static ssize_t thread_pids_show(struct device *dev, struct device_attribute *attr,
+				char *buf)
+{
+	ssize_t len = sysfs_emit(buf, "%d", ks_thread_pid());
+
+	len += ks_team_pids(buf, len);
+	return len + sysfs_emit_at(buf, len, "\n");
+}
+static DEVICE_ATTR_RO(thread_pids);
+
 #define KS_COUNTER_ATTR(_name)							\
 static ssize_t _name##_show(struct device *dev, struct device_attribute *attr,	\
 			    char *buf)						\
@@ -129,9 +139,9 @@ static ssize_t pages_shared_show(struct device *dev, struct device_attribute *at
 {
 	unsigned long shared, sharing;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_kpages_count(&shared, &sharing);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", shared);
 }
 static DEVICE_ATTR_RO(pages_shared);
@@ -141,9 +151,9 @@ static ssize_t pages_sharing_show(struct device *dev, struct device_attribute *a
 {
 	unsigned long shared, sharing;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_kpages_count(&shared, &sharing);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", sharing);
 }
 static DEVICE_ATTR_RO(pages_sharing);
@@ -154,10 +164,10 @@ static ssize_t general_profit_show(struct device *dev, struct device_attribute *
 	unsigned long shared, sharing;
 	long profit;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	ks_kpages_count(&shared, &sharing);
 	profit = (sharing + ks_zeros_count()) * PAGE_SIZE - ks_metadata_bytes();
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return sysfs_emit(buf, "%ld\n", profit);
 }
 static DEVICE_ATTR_RO(general_profit);
@@ -167,9 +177,9 @@ static ssize_t metadata_bytes_show(struct device *dev, struct device_attribute *
 {
 	unsigned long bytes;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	bytes = ks_metadata_bytes();
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", bytes);
 }
 static DEVICE_ATTR_RO(metadata_bytes);
@@ -180,6 +190,7 @@ static struct attribute *ks_attrs[] = {
 	&dev_attr_sleep_millisecs.attr,
 	&dev_attr_adopt_mergeable.attr,
 	&dev_attr_thread_pid.attr,
+	&dev_attr_thread_pids.attr,
 	&dev_attr_full_scans.attr,
 	&dev_attr_pages_scanned.attr,
 	&dev_attr_pages_shared.attr,
@@ -201,5 +212,6 @@ const struct attribute_group *ks_sysfs_groups[] = {
 	&ks_attr_group,
 	&ks_sharing_group,
 	&ks_policy_attr_group,
+	&ks_exclude_attr_group,
 	NULL
 };

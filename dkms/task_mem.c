@@ -22,7 +22,7 @@ static const struct file_operations *ks_task_mem_fops;
  * ks_task_mem_learn - learn what a /proc/PID/mem looks like
  *
  * Context: process context of the task that loads the module.
- * Return: 0, or -EOPNOTSUPP: other tasks' memory cannot be registered then
+ * Return: 0; -EOPNOTSUPP: other tasks' memory cannot be registered then; -ENOMEM
  */
 int ks_task_mem_learn(void)
 {
@@ -32,7 +32,7 @@ int ks_task_mem_learn(void)
 		return -EOPNOTSUPP;
 	file = filp_open("/proc/self/mem", O_RDONLY, 0);
 	if (IS_ERR(file))
-		return -EOPNOTSUPP;
+		return PTR_ERR(file) == -ENOMEM ? -ENOMEM : -EOPNOTSUPP;
 	/* Another file of procfs may be bound to us too, and be less guarded. */
 	if (file_inode(file)->i_sb->s_magic == PROC_SUPER_MAGIC &&
 	    file->private_data == current->mm &&

@@ -69,9 +69,10 @@ static void ks_thread_pause(u64 us)
 static int ks_thread_main(void *unused)
 {
 	set_freezable();
-	set_user_nice(current, 5);
+	set_user_nice(current, KS_THREAD_NICE);
 
 	while (!kthread_should_stop()) {
+		struct ks_scan scan;
 		struct ks_pace pace;
 		u64 pause;
 
@@ -91,14 +92,19 @@ static int ks_thread_main(void *unused)
 			ks_thread_pause(max_t(u64, pause, KS_FINE_PAUSE_US));
 			continue;
 		}
-		if (ks_advisor_scan_begins() &&
-		    !ks_scan_some(pace.pages_to_scan, pace.max_merge, ks_thread_must_stop))
-			pause = max_t(u64, pause, KS_IDLE_US);
+		ks_team_resize(READ_ONCE(ks_policy.scan_threads));
+		if (ks_advisor_scan_begins()) {
+			ks_scan_begin(&scan, pace.pages_to_scan, pace.max_merge,
+				      ks_thread_must_stop);
+			if (!ks_team_scan(&scan))
+				pause = max_t(u64, pause, KS_IDLE_US);
+		}
 		mutex_unlock(&ks_scan_turn);
 		ks_thread_pause(ks_advisor_pause(pause));
 		ks_advisor_scan_ended();
 		cond_resched();
 	}
+	ks_team_resize(1);
 	return 0;
 }
 
@@ -138,8 +144,8 @@ unsigned int ks_run_get(void)
  * After a stop no step is under way when this returns.
  *
  * Context: process context, takes ks_run_lock and ks_lock.
- * Return: 0; -EINVAL for another value; of KS_RUN_UNMERGE -ENOMEM or -EINTR,
- * with merging stopped and the rest still merged
+ * Return: 0; -EINVAL for another value; of KS_RUN_UNMERGE what
+ * ks_unmerge_everything() returned, with merging stopped
  */
 int ks_run_set(unsigned int run)
 {
@@ -148,25 +154,26 @@ int ks_run_set(unsigned int run)
 	if (run > KS_RUN_UNMERGE)
 		return -EINVAL;
 	if (mutex_lock_interruptible(&ks_run_lock))
-		return -EINTR;
+		return -ERESTARTNOHAND;
 	if (run == KS_RUN_MERGE) {
 		WRITE_ONCE(ks_run, KS_RUN_MERGE);
 		ks_thread_kick();
 	} else {
 		WRITE_ONCE(ks_run, KS_RUN_STOP);
 		/* A step asks for the state with the lock held. */
-		mutex_lock(&ks_lock);
+		down_write(&ks_lock);
 		ks_stops++;
 		ks_unmerging = run == KS_RUN_UNMERGE;
-		mutex_unlock(&ks_lock);
+		up_write(&ks_lock);
 		if (run == KS_RUN_UNMERGE) {
 			err = ks_unmerge_everything();
 			if (!err)
 				WRITE_ONCE(ks_run, KS_RUN_UNMERGE);
-			mutex_lock(&ks_lock);
+			down_write(&ks_lock);
 			ks_unmerging = false;
 			ks_kpages_reap();
-			mutex_unlock(&ks_lock);
+			ks_scan_restart();
+			up_write(&ks_lock);
 		}
 	}
 	mutex_unlock(&ks_run_lock);
@@ -186,11 +193,11 @@ int ks_scan_permit(unsigned int *permit)
 {
 	int err = 0;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	if (ks_unmerging || ks_run_get() == KS_RUN_UNMERGE)
 		err = -EBUSY;
 	*permit = ks_stops;
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return err;
 }
 
@@ -265,10 +272,10 @@ bool ks_adopting(void)
  */
 void ks_adopting_set(bool adopt)
 {
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	WRITE_ONCE(ks_adopt, adopt);
 	if (!adopt)
 		ks_mm_disown_all();
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	ks_thread_kick();
 }

@@ -9,6 +9,7 @@
  *   slot   0   1   2   3   4   5 ...
  *   PTE    A   -   Z   B   s   K        A, B anonymous pages; - nothing there;
  *   taken  A           B                Z the zero page; s swapped out; K merged
+ *                                       (taken where an unloaded module did it)
  *
  * A page found under the lock is mapped, so it cannot be freed, and is tested
  * for being anonymous only then. What is read of it later may already be torn
@@ -19,12 +20,18 @@
  * be retracted under us. So a table is entered within RCU, by a copy of its PMD
  * that is looked at again under the table's lock.
  */
+#include <linux/bitmap.h>
+#include <linux/bits.h>
+#include <linux/build_bug.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/rcupdate.h>
 
 #include "compat.h"
 #include "engine.h"
+
+/* A batch is of one page table. */
+static_assert(PTRS_PER_PTE % KS_BATCH == 0);
 
 /* Empty page tables that one call passes before it lets others run. */
 #define KS_WALK_TABLES	256U
@@ -108,10 +115,39 @@ static struct page *ks_pte_page(pte_t pte)
 	return pte_page(pte);
 }
 
+/*
+ * In memory of the kind that we merge only our pages are neither anonymous nor
+ * in a file: those of this module and those that an unloaded one left behind.
+ */
+static bool ks_page_is_merged(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return !folio_test_anon(folio) && !folio_test_large(folio) &&
+	       !folio->mapping && !folio_test_reserved(folio);
+}
+
+/* Is a merged page one that an unloaded module left? */
+static bool ks_page_is_orphan(struct page *page, pte_t pte)
+{
+	return !ks_page_is_ours(page) && !pte_write(pte) && PageUptodate(page) &&
+	       !PageHWPoison(page);
+}
+
 struct ks_collect {
 	struct ks_batch *b;
 	unsigned int limit;
 };
+
+static void ks_collect_page(struct ks_batch *b, unsigned int slot, struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	folio_get(folio);
+	b->page[slot] = page;
+	b->off_lru[slot] = !folio_test_lru(folio);
+	b->nr++;
+}
 
 static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 {
@@ -120,36 +156,71 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 	unsigned int slot;
 
 	for (slot = b->first; slot < b->last; slot++, ptep++) {
-		struct page *page = ks_pte_page(READ_ONCE(*ptep));
 		struct folio *folio;
+		struct page *page;
+		bool orphan;
+		pte_t pte;
 
-		if (!page)
+		if (b->napping & BIT(slot / KS_BLOCK)) {
+			slot += KS_BLOCK - 1;
+			ptep += KS_BLOCK - 1;
 			continue;
+		}
+		pte = READ_ONCE(*ptep);
+		if (!pte_present(pte))
+			continue;
+		if (pte_special(pte)) {
+			if (is_zero_pfn(pte_pfn(pte)))
+				__set_bit(slot, b->settled);
+			continue;
+		}
+		/* There is one: mappings of what has none are not scanned (span.c). */
+		page = pte_page(pte);
 		folio = page_folio(page);
-		if (!folio_test_anon(folio) || folio_test_ksm(folio))
+		orphan = false;
+		if (!folio_test_anon(folio)) {
+			if (!ks_page_is_merged(page))
+				continue;
+			orphan = ks_page_is_orphan(page, pte);
+			if (!orphan) {
+				__set_bit(slot, b->settled);
+				continue;
+			}
+		} else if (folio_test_ksm(folio)) {
 			continue;
+		}
 		if (folio_test_large(folio) && b->keep_huge) {
 			b->kept_huge++;
 			continue;
 		}
 		/*
 		 * What is in the swap cache would leave its copy there; what
-		 * the hardware lost must not be read.
+		 * the hardware lost must not be read; tags would get lost.
 		 */
 		if (folio_test_swapcache(folio) || PageHWPoison(page) ||
+		    ks_page_has_tags(page) ||
 		    (folio_test_large(folio) && !KS_SPLITS_LARGE_FOLIOS)) {
 			b->passed_over++;
 			continue;
 		}
 		if (b->nr == c->limit)
 			break;
-		folio_get(folio);
-		b->page[slot] = page;
-		b->off_lru[slot] = !folio_test_lru(folio);
-		b->nr++;
+		ks_collect_page(b, slot, page);
+		if (orphan)
+			__set_bit(slot, b->orphans);
 	}
 	b->last = slot;
+	/* Those beyond will be met in the next step. */
+	b->napping &= BIT(DIV_ROUND_UP(slot, KS_BLOCK)) - 1;
 	return true;
+}
+
+static bool ks_pages_have_tags(struct page *page, unsigned int nr)
+{
+	for (; nr; nr--, page++)
+		if (ks_page_has_tags(page))
+			return true;
+	return false;
 }
 
 static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b)
@@ -164,6 +235,7 @@ static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b
 	if (!pmd_present(*pmd) || !pmd_trans_huge(*pmd))
 		goto out;
 	taken = true;
+	b->napping = 0;
 	page = pmd_page(*pmd);
 	folio = page_folio(page);
 	if (!folio_test_anon(folio) || folio_test_ksm(folio))
@@ -172,16 +244,15 @@ static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b
 		b->kept_huge += b->last - b->first;
 		goto out;
 	}
-	if (folio_test_swapcache(folio) || folio_test_has_hwpoisoned(folio)) {
+	page += (ks_slot_addr(b, b->first) & ~PMD_MASK) >> PAGE_SHIFT;
+	if (folio_test_swapcache(folio) || folio_test_has_hwpoisoned(folio) ||
+	    ks_pages_have_tags(page, b->last - b->first)) {
 		b->passed_over += b->last - b->first;
 		goto out;
 	}
-	page += (ks_slot_addr(b, b->first) & ~PMD_MASK) >> PAGE_SHIFT;
 	for (slot = b->first; slot < b->last; slot++, page++) {
-		folio_get(folio);
-		b->page[slot] = page;
+		ks_collect_page(b, slot, page);
 		b->off_lru[slot] = false;
-		b->nr++;
 	}
 	b->huge = true;
 out:
@@ -189,30 +260,48 @@ out:
 	return taken;
 }
 
+/* Of blocks that are in the batch from their first slot to their last: a bit each. */
+static u8 ks_whole_blocks(const struct ks_batch *b)
+{
+	unsigned int first = DIV_ROUND_UP(b->first, KS_BLOCK), last = b->last / KS_BLOCK;
+
+	return first < last ? GENMASK(last - 1, first) : 0;
+}
+
 /**
  * ks_walk_collect - find the next pages to scan
- * @mm:    the address space
+ * @km:    the address space
  * @start: where to begin
  * @end:   where to end, in the same mapping
  * @limit: most pages to take; a huge page is taken whole all the same
- * @b:     in: keep_huge; out: the pages, each with a reference
+ * @b:     in: keep_huge, scope; out: the pages, each with a reference
  *
  * Context: mmap_lock held. May sleep.
  * Return: the address to go on from
  */
-unsigned long ks_walk_collect(struct mm_struct *mm, unsigned long start,
+unsigned long ks_walk_collect(struct ks_mm *km, unsigned long start,
 			      unsigned long end, unsigned int limit, struct ks_batch *b)
 {
+	struct mm_struct *mm = km->mm;
 	unsigned int tables = KS_WALK_TABLES;
 	unsigned long addr = start, next;
 	pmd_t *pmd;
 
-	memset(b->page, 0, sizeof(b->page));
+	bitmap_zero(b->orphans, KS_BATCH);
+	bitmap_zero(b->settled, KS_BATCH);
+	b->napping = 0;
+	b->napped = 0;
 	b->nr = 0;
+	b->reserved = 0;
 	b->passed_over = 0;
 	b->kept_huge = 0;
 	b->read = 0;
 	b->trusted = 0;
+	b->unshared = 0;
+	b->changed = 0;
+	b->skipped = 0;
+	b->unmergeable = 0;
+	b->mistaken = false;
 	b->huge = false;
 
 	for (; addr < end && tables--; addr = next) {
@@ -223,6 +312,9 @@ unsigned long ks_walk_collect(struct mm_struct *mm, unsigned long start,
 		next = min(next, b->addr + KS_BATCH_BYTES);
 		b->first = (addr - b->addr) >> PAGE_SHIFT;
 		b->last = (next - b->addr) >> PAGE_SHIFT;
+		/* All of them, in a step for each small mapping, would cost more than the rest. */
+		memset(b->page + b->first, 0, (b->last - b->first) * sizeof(b->page[0]));
+		b->napping = ks_naps(km, b->addr, b->scope.seed) & ks_whole_blocks(b);
 
 		if (!pmd_trans_huge(READ_ONCE(*pmd)) || !ks_collect_huge(mm, pmd, b)) {
 			struct ks_collect c = { .b = b, .limit = limit };
@@ -230,22 +322,10 @@ unsigned long ks_walk_collect(struct mm_struct *mm, unsigned long start,
 			ks_walk_table(mm, pmd, addr, ks_collect_ptes, &c);
 			next = ks_slot_addr(b, b->last);
 		}
-		if (b->nr || b->passed_over || b->kept_huge)
+		if (b->nr || b->napping || b->passed_over || b->kept_huge)
 			return next;
 	}
 	return addr;
-}
-
-/*
- * In memory of the kind that we merge only our pages are neither anonymous nor
- * in a file: those of this module and those that an unloaded one left behind.
- */
-static bool ks_page_is_merged(struct page *page)
-{
-	struct folio *folio = page_folio(page);
-
-	return !folio_test_anon(folio) && !folio_test_large(folio) &&
-	       !folio->mapping && !folio_test_reserved(folio);
 }
 
 struct ks_find {

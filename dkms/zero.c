@@ -70,7 +70,7 @@ bool ks_zero_page_at(struct mm_struct *mm, unsigned long addr)
  * @km:   the address space
  * @addr: address of the batch
  *
- * Context: ks_lock held. May sleep.
+ * Context: a step, ks_merge_lock held. May sleep.
  * Return: the notes, NULL without memory
  */
 struct ks_zeros *ks_zeros_get(struct ks_mm *km, unsigned long addr)
@@ -92,7 +92,7 @@ struct ks_zeros *ks_zeros_get(struct ks_mm *km, unsigned long addr)
 	return z;
 }
 
-/* Context: ks_lock held, pages frozen. */
+/* Context: ks_merge_lock held, pages frozen. */
 void ks_zeros_note(struct ks_zeros *z, unsigned int slot)
 {
 	if (__test_and_set_bit(slot, z->slots))
@@ -141,13 +141,16 @@ static bool ks_zeros_look(pte_t *ptep, unsigned long addr, void *arg)
  * @start: where to look
  * @end:   where to stop
  *
- * Context: ks_lock and mmap_lock held.
+ * Context: a step, mmap_lock held. May sleep.
  */
 void ks_zeros_revisit(struct ks_mm *km, unsigned long start, unsigned long end)
 {
 	unsigned long index;
 	struct ks_zeros *z;
 
+	if (xa_empty(&km->zeros) || start == end)
+		return;
+	mutex_lock(&ks_merge_lock);
 	xa_for_each_range(&km->zeros, index, z, start / KS_BATCH_BYTES,
 			  (end - 1) / KS_BATCH_BYTES) {
 		unsigned long addr = index * KS_BATCH_BYTES;
@@ -166,13 +169,14 @@ void ks_zeros_revisit(struct ks_mm *km, unsigned long start, unsigned long end)
 		if (!z->nr)
 			ks_zeros_drop(km, index, z);
 	}
+	mutex_unlock(&ks_merge_lock);
 }
 
 /**
  * ks_zeros_sweep - forget those of memory that this pass did not meet
- * @km: the address space, just scanned through
+ * @km: the address space, which the pass went through
  *
- * Context: ks_lock held.
+ * Context: ks_lock held for writing.
  */
 void ks_zeros_sweep(struct ks_mm *km)
 {
@@ -213,7 +217,7 @@ unsigned int ks_zeros_find(struct mm_struct *mm, unsigned long *index,
 	unsigned int slot, nr = 0;
 	struct ks_mm *km;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	km = ks_mm_find(mm);
 	if (km)
 		z = xa_find(&km->zeros, index, ULONG_MAX, XA_PRESENT);
@@ -223,7 +227,7 @@ unsigned int ks_zeros_find(struct mm_struct *mm, unsigned long *index,
 		for_each_set_bit(slot, z->slots, KS_BATCH)
 			found[nr++] = *index * KS_BATCH_BYTES +
 				      ((unsigned long)slot << PAGE_SHIFT);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 	return nr;
 }
 
@@ -233,12 +237,12 @@ void ks_zeros_unmerged(struct mm_struct *mm, unsigned long index)
 	struct ks_zeros *z;
 	struct ks_mm *km;
 
-	mutex_lock(&ks_lock);
+	down_write(&ks_lock);
 	km = ks_mm_find(mm);
 	z = km ? xa_load(&km->zeros, index) : NULL;
 	if (z)
 		ks_zeros_drop(km, index, z);
-	mutex_unlock(&ks_lock);
+	up_write(&ks_lock);
 }
 
 /* Context: ks_lock held, or for a value of the moment. */

@@ -14,7 +14,8 @@
  * EFAULT for an argument that cannot be read or written.
  *
  * Rights: who may open /dev/ksm may register memory. The kernel thread is
- * administered by CAP_SYS_ADMIN in the initial user namespace.
+ * administered, and what others registered is listed, by CAP_SYS_ADMIN in the
+ * initial user namespace.
  */
 #ifndef _UAPI_LINUX_KSM_DEV_H
 #define _UAPI_LINUX_KSM_DEV_H
@@ -137,7 +138,7 @@ struct ksm_user_scan {
  * After a stop nothing is merged any more when the command returns.
  * EPERM: the caller lacks CAP_SYS_ADMIN. EINVAL: pages_to_scan is 0, an unknown
  * flag or a reserved field is set, or running is neither 0 nor 1. On an error
- * nothing is changed, but for EINTR: a signal came while the run state was being
+ * nothing is changed, but for EINTR: a signal was handled while the run state was being
  * changed by somebody else; the pace is set.
  *
  * The struct's size tells the three historic layouts apart.
@@ -164,10 +165,12 @@ struct ksm_user_scan {
  * Looks at the next pages of all registered memory, whoever registered it, in
  * the caller's context, from where the last scan ended, the thread's or another
  * caller's. Ends early at the end of a pass, and when merging is stopped.
- * Two passes over unchanged memory merge all that can merge.
+ * Two passes over unchanged memory merge all that can merge, and three where
+ * pages differ in a few bytes only, several threads scan, or smart_scan leaves
+ * pages unread.
  * EPERM: the caller lacks CAP_SYS_ADMIN, whoever made the descriptor. EINVAL:
  * pages_to_scan is 0. EAGAIN: no memory is registered. EBUSY: memory is being
- * unmerged, or was (run is 2). EINTR: a signal came; less was scanned.
+ * unmerged, or was (run is 2). EINTR: a signal was handled; less was scanned.
  */
 #define KSM_SCAN			_IOW(KSMIO, 0x40, struct ksm_user_scan)
 
@@ -219,6 +222,12 @@ struct ksm_user_scan {
  * double fork). A child that has a region already is left as it is.
  */
 #define KSM_TASK_CHILDREN	0x4
+/*
+ * With KSM_TASK_CHILDREN: one family with the tasks that were registered by this
+ * area with this flag before. To register again the members of a family, of whom
+ * some descend from no other any more.
+ */
+#define KSM_TASK_JOIN		0x8
 
 /**
  * struct ksm_task_region - region of any task's memory
@@ -247,7 +256,8 @@ struct ksm_task_region {
  * was opened, and it names one address space for ever. After the task called
  * execve() or ended the command answers ESRCH.
  * Otherwise as KSM_REGISTER_MEMORY_REGION, and EBADF: @mem_fd is not open;
- * EINVAL: it is not a /proc/PID/mem, or KSM_TASK_CHILDREN without KSM_TASK_WHOLE;
+ * EINVAL: it is not a /proc/PID/mem, KSM_TASK_CHILDREN without KSM_TASK_WHOLE, or
+ * KSM_TASK_JOIN without KSM_TASK_CHILDREN;
  * EOPNOTSUPP: the driver could not learn at load time how this kernel's
  * /proc/PID/mem looks; EPERM: KSM_TASK_CHILDREN without CAP_SYS_PTRACE.
  */
@@ -259,7 +269,7 @@ struct ksm_task_region {
  * Removes the region that starts at @addr, or with KSM_TASK_WHOLE every region
  * of the task: those of this area, and with KSM_TASK_DETACHED the detached ones
  * instead, whoever registered them. @length is 0. With KSM_TASK_CHILDREN those
- * go too that this one brought with it, or that came with it.
+ * go too that this one brought with it, or that came with it. KSM_TASK_JOIN is EINVAL.
  * ENOENT: there was none. Otherwise as KSM_REGISTER_TASK.
  */
 #define KSM_REMOVE_TASK			_IO(KSMIO, 0x61)
@@ -357,7 +367,7 @@ struct ksm_statistics {
  * counted. It may change while it is walked, so that the numbers may never have
  * been true at one time.
  * EINVAL, E2BIG: as above, with KSM_STATISTICS_SIZE_VER0. ENOMEM. EINTR: a
- * signal came; nothing is filled in.
+ * signal was handled; nothing is filled in.
  */
 #define KSM_AREA_STATISTICS		_IO(KSMIO, 0x63)
 
@@ -377,8 +387,77 @@ struct ksm_statistics {
  * is copied, which needs as much free memory as was saved there. The regions
  * stay registered, and are merged again where the scan goes on.
  * EINVAL: the argument is not 0. ENOMEM: memory ran out, the rest stays merged.
- * EINTR: a signal came, likewise.
+ * EINTR: a signal was handled, likewise. EBUSY: all is unmerged but for pages that
+ * userfaultfd protects from writes (before Linux 6.2).
  */
 #define KSM_AREA_UNMERGE		_IO(KSMIO, 0x65)
+
+/**
+ * struct ksm_region_info - a detached region
+ * @id:           its number, never that of another while the driver is loaded
+ * @addr:         start, 0 with KSM_TASK_WHOLE
+ * @length:       length in bytes, 0 with KSM_TASK_WHOLE
+ * @family:       with KSM_TASK_CHILDREN: the family's number, else 0
+ * @domain:       the number given by KSM_SET_DOMAIN, 0: none
+ * @flags:        KSM_TASK_*, as KSM_REGISTER_TASK takes them
+ * @pid:          a process that has the address space, as the caller's PID
+ *                namespace numbers it; 0: there is none
+ * @uid:          the user whose region it counts as
+ * @domain_flags: KSM_DOMAIN_*, as KSM_SET_DOMAIN takes them
+ * @domain_owner: without KSM_DOMAIN_SYSTEM: the user whose number @domain is
+ * @reserved:     zero
+ *
+ * Users are those of the initial user namespace.
+ */
+struct ksm_region_info {
+	__u64 id;
+	__u64 addr;
+	__u64 length;
+	__u64 family;
+	__u64 domain;
+	__u32 flags;
+	__s32 pid;
+	__u32 uid;
+	__u32 domain_flags;
+	__u32 domain_owner;
+	__u32 reserved;
+};
+
+#define KSM_REGION_INFO_SIZE_VER0	64
+
+/**
+ * struct ksm_region_list - where to list detached regions, and from where on
+ * @size:       in: sizeof(struct ksm_region_list); out: how much was filled in
+ * @flags:      zero
+ * @cursor:     in: 0 to begin, else what the last call left; out: the last @id told
+ * @end:        in: what the last call left; out: the last @id of this listing
+ * @entries:    address of an array of struct ksm_region_info
+ * @entry_size: sizeof(struct ksm_region_info)
+ * @nr:         in: room in the array; out: how many are told, 0: that was all
+ */
+struct ksm_region_list {
+	__u32 size;
+	__u32 flags;
+	__u64 cursor;
+	__u64 end;
+	__u64 entries;
+	__u32 entry_size;
+	__u32 nr;
+};
+
+#define KSM_REGION_LIST_SIZE_VER0	40
+
+/*
+ * KSM_LIST_REGIONS - tell the detached regions, whoever registered them.
+ *
+ * A command of /dev/ksm. Call it again with the same struct, with .nr set anew,
+ * until it tells none. The numbers told rise: no region is told twice. One that
+ * was there when the listing began is told unless it ended before its turn; one
+ * that came later is not.
+ * EPERM: the caller lacks CAP_SYS_ADMIN. EINVAL: @nr is 0, @entry_size is less than
+ * KSM_REGION_INFO_SIZE_VER0, or as above, with KSM_REGION_LIST_SIZE_VER0. E2BIG: as
+ * above, or @entry_size is more than a page. ENOMEM.
+ */
+#define KSM_LIST_REGIONS		_IO(KSMIO, 0x66)
 
 #endif /* _UAPI_LINUX_KSM_DEV_H */

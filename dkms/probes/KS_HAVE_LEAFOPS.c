@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Is a non-present PTE a "software leaf"? Since 6.19; before, a swap entry. The
+ * old names are gone.
+ */
+#include <linux/mm.h>
+#include <linux/leafops.h>
+
+static bool __maybe_unused probe(pte_t pte)
+{
+	return softleaf_is_migration(softleaf_from_pte(pte));
+}
