@@ -17,7 +17,8 @@ sys.path.insert(0, str(REPOSITORY / "tests/vm/lib"))
 
 import ksmvm  # noqa: E402  (the path above comes first)
 
-KERNELS = tuple(ksmvm.KERNELS)
+# The debug kernel only when it is asked for: KSM_TEST_KERNELS=debug.
+KERNELS = tuple(os.environ.get("KSM_TEST_KERNELS", "").split()) or tuple(ksmvm.KERNELS)
 CACHE = Path(os.environ.get("KSM_CACHE") or REPOSITORY / ".cache").resolve() / "module-tests"
 CASE = re.compile(r"^CASE\((\w+), (\w+), \d+\)", re.MULTILINE)
 RESULT = re.compile(r"^(ok|not ok) (\w+\.\w+)(?:: (.*)| # (.*))?$", re.MULTILINE)
@@ -28,15 +29,18 @@ class Machine:
     smp: int
     append: str
     modules: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
-# Races need a second CPU, of a second node; the emulator is more reliable with one. zram is there to
-# swap to, and dm-delay makes a slow disk of it.
+# Races need a second CPU, of a second node, and a second thread that scans; the emulator is more
+# reliable with one CPU. zram is there to swap to, and dm-delay makes a slow disk of it.
 BOOTS = {
     "one-cpu": Machine(1, "", ("zram", "dm-delay")),
-    "two-cpus": Machine(2, "numa=fake=2", ("zram",)),
+    "two-cpus": Machine(2, "numa=fake=2", ("zram",), ("--threads", "2")),
 }
 BOOT_OF_GROUP = {"race": "two-cpus", "nodes": "two-cpus"}
+# Groups that only kernels can serve which were built for them.
+KERNELS_OF_GROUP = {"inject": (ksmvm.DEBUG,)}
 # To the program, before the names of cases: "--soak 4 --calls 1000000 --seed 7".
 OPTIONS = tuple(os.environ.get("KSM_TEST_OPTIONS", "").split())
 RUN_TIMEOUT = 1200.0
@@ -54,6 +58,10 @@ def all_cases() -> list[str]:
 
 def boot_of(case: str) -> str:
     return BOOT_OF_GROUP.get(case.split(".")[0], "one-cpu")
+
+
+def cases_of(kernel: str) -> list[str]:
+    return [case for case in all_cases() if kernel in KERNELS_OF_GROUP.get(case.split(".")[0], (kernel,))]
 
 
 @dataclass
@@ -108,15 +116,17 @@ class Boots:
             "/bin/ksm-module-tests": self._build(),
             "/ksm.ko": ksmvm.build_module(kernel),
         }
+        patience = ksmvm.prepare(kernel).patience
+        options = (*self._options, "--patience", str(patience))
         crashes = 0
         while cases:
             machine = BOOTS[kind]
             vm = ksmvm.ModuleVM(kernel, smp=machine.smp, append=machine.append)
             result = vm.run(
-                ["/bin/ksm-module-tests", *self._options, *cases],
+                ["/bin/ksm-module-tests", *machine.options, *options, *cases],
                 files,
                 modules=machine.modules,
-                timeout=self._timeout,
+                timeout=self._timeout * patience,
                 stream=sys.__stdout__.buffer if sys.__stdout__ else None,
             )
             name = f"{kernel}-{kind}" + (f"-{crashes}" if crashes else "")

@@ -12,7 +12,7 @@ import pytest
 TREE = Path(__file__).resolve().parents[2]
 HEADER = TREE / "dkms/include/uapi/linux/ksm_dev.h"
 # Where the attributes are.
-SYSFS = [TREE / "dkms" / name for name in ("sysfs.c", "sharing.c", "policy.c")]
+SYSFS = [TREE / "dkms" / name for name in ("sysfs.c", "sharing.c", "policy.c", "exclude.c")]
 DOCUMENT = TREE / "docs/abi.md"
 
 # What is neither a command nor a flag nor a size that a client stores.

@@ -12,16 +12,6 @@ static void alone(void)
 	area_with(p, N);
 }
 
-/* CPU time of the thread in seconds. */
-static double cpu_time(void)
-{
-	char path[64], text[128];
-
-	snprintf(path, sizeof(path), "/proc/%lld/schedstat", engine_read("thread_pid"));
-	require(file_read(path, text, sizeof(text)) > 0, "%s cannot be read", path);
-	return strtoull(text, NULL, 10) / 1e9;
-}
-
 CASE(advisor, modes, 60)
 {
 	char text[64];
@@ -121,14 +111,14 @@ static double share(double seconds)
 
 	nap_ms(1000);
 	from = now();
-	cpu = cpu_time();
+	cpu = thread_cpu_time();
 	nap_ms(seconds * 1000);
-	return (cpu_time() - cpu) / (now() - from);
+	return (thread_cpu_time() - cpu) / (now() - from);
 }
 
-CASE(advisor, max_cpu, 90)
+CASE(advisor, max_cpu, 120)
 {
-	double used;
+	double used, most = 0, end;
 
 	alone();
 	engine_set("sleep_millisecs", 0);
@@ -143,9 +133,15 @@ CASE(advisor, max_cpu, 90)
 	require(used < 0.13, "it uses %.1f %%, and may 10 %%", used * 100);
 	engine_set("advisor_min_pages_to_scan", 20000);
 	engine_set("advisor_max_cpu", 30);
-	used = share(4);
-	require(used < 0.36, "it uses %.1f %%, and may 30 %%", used * 100);
-	note("%.1f %% of a CPU, at most 30 %%", used * 100);
+	/* There is always work, so it uses what it may; on a busy machine not at once. */
+	end = now() + 40;
+	do {
+		used = share(3);
+		require(used < 0.36, "it uses %.1f %%, and may 30 %%", used * 100);
+		most = used > most ? used : most;
+	} while (most < 0.2 && now() < end);
+	require(most >= 0.2, "it uses %.1f %% at most, and may 30 %%", most * 100);
+	note("%.1f %% of a CPU, at most 30 %%", most * 100);
 	engine_set("advisor_max_cpu", 0);
 	used = share(4);
 	require(used < 0.04, "it uses %.1f %%, and may hardly any", used * 100);

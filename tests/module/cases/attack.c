@@ -377,18 +377,9 @@ CASE(attack, setuid_exec, 60)
 	struct tracer tracer = { 0 };
 	struct peer target, peer;
 	struct ksm_statistics s;
-	char buffer[65536];
-	int in, out, mem;
-	ssize_t n;
+	int mem;
 
-	in = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	out = open("/tmp/suid", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
-	require(in >= 0 && out >= 0, "copying the program: %s", strerror(errno));
-	while ((n = read(in, buffer, sizeof(buffer))) > 0)
-		require(write(out, buffer, n) == n, "copying the program: %s", strerror(errno));
-	close(out);
-	require(!chmod("/tmp/suid", 04755), "chmod: %s", strerror(errno));
-
+	program_copy("/tmp/suid", 04755);
 	sentinel();
 	target = peer_start(becomes_root, NULL);
 	peer_wait(&target);

@@ -252,6 +252,7 @@ CASE(control, tunables_root_only, 30)
 	static const char *const names[] = {
 		"run", "pages_to_scan", "sleep_millisecs", "adopt_mergeable", "scan_all_min_uid",
 		"scan_all_protected", "scan_all", "smart_scan", "thp_split_share", "thp_mode",
+		"scan_all_exclude_uids",
 		"advisor_mode", "advisor_max_cpu", "use_zero_pages", "max_kernel_pages",
 		"max_page_sharing", "merge_across_nodes", "stable_node_chains_prune_millisecs",
 	};

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* KSM_TASK_CHILDREN: a task together with those that it starts. */
 #include <signal.h>
+#include <linux/capability.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include "ksmtest.h"
 #include "remote.h"
@@ -318,8 +320,73 @@ CASE(family, rights, 60)
 	peer_end(&peer);
 	expect_errno(task_add(area, mem, p, N, KSM_TASK_CHILDREN), EINVAL, "children of a range");
 	expect_errno(task_remove(area, mem, p, KSM_TASK_CHILDREN), EINVAL, "children of a range");
-	expect_errno(task_add(area, mem, NULL, 0, FAMILY | 8), EINVAL, "an unknown flag");
+	expect_errno(task_add(area, mem, NULL, 0, FAMILY | 16), EINVAL, "an unknown flag");
 }
+
+/* As somebody without a limit, or not. */
+static void keep_capability(int which, bool keep)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2];
+
+	require(!syscall(SYS_capget, &header, data), "capget: %s", strerror(errno));
+	if (!keep)
+		data[which / 32].effective &= ~(1U << which % 32);
+	require(!syscall(SYS_capset, &header, data), "capset: %s", strerror(errno));
+}
+
+struct registrar {
+	pid_t pid;
+	bool unlimited;
+};
+
+/* Registers a family, and then as much as it may or more. */
+static void registers_much(struct peer *self, void *arg)
+{
+	struct registrar *r = arg;
+	char *at = (char *)0x100000000000;
+	int area = area_new(), err, n = 0;
+
+	keep_capability(CAP_SYS_RESOURCE, r->unlimited);
+	add(area, r->pid, FAMILY);
+	while (!(err = region_add(area, at + 2 * n * PAGE, 1)) && n < 5000)
+		n++;
+	require(err == (r->unlimited ? 0 : -ENOSPC), "region %d: %s", n, strerror(-err));
+	/* What it may do now is not asked about again. */
+	keep_capability(CAP_SYS_RESOURCE, !r->unlimited);
+	peer_tell(self);
+	peer_wait(self);
+	require(!region_remove(area, at), "removing a region");
+	peer_tell(self);
+	peer_wait(self);
+}
+
+static void limited(bool unlimited)
+{
+	struct remote r = remote_start(), child;
+	struct registrar registrar = { r.peer.pid, unlimited };
+	struct peer peer = peer_start(registers_much, &registrar);
+	char *p = remote_map(&r, N);
+
+	peer_wait(&peer);
+	child = remote_fork(&r);
+	engine_start();
+	expect_scanned(&r, p, 700);
+	if (unlimited)
+		expect_scanned(&child, p, 800);
+	else
+		expect_unscanned(&child, p, 800);
+	peer_tell(&peer);
+	peer_wait(&peer);
+	expect_scanned(&child, p, 900);
+	peer_end(&peer);
+	remote_end(&child);
+	remote_end(&r);
+}
+
+/* A child is one region more of its user's, and taken when there is room. */
+CASE(family, limit, 60) { limited(false); }
+CASE(family, no_limit, 60) { limited(true); }
 
 static void breeds(struct peer *self, void *arg)
 {
@@ -352,7 +419,7 @@ static void breeds(struct peer *self, void *arg)
 CASE(race, family, 120)
 {
 	struct peer a = peer_start(breeds, NULL), b = peer_start(breeds, NULL);
-	double end = now() + 10;
+	double end = now() + lasting(10);
 	int mem;
 
 	peer_wait(&a);

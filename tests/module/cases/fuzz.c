@@ -174,7 +174,7 @@ static void fill(unsigned char *to, unsigned int cmd)
 		};
 		struct ksm_task_region region = {
 			.size = ONE_OF(size),
-			.flags = roll() % 8 ? roll() % 8 : number(),
+			.flags = roll() % 8 ? roll() % 16 : number(),
 			.mem_fd = descriptor(),
 			.reserved = roll() % 8 ? 0 : number(),
 			.addr = roll() % 4 ? address() : 0,
@@ -202,6 +202,21 @@ static void fill(unsigned char *to, unsigned int cmd)
 		};
 
 		memcpy(to, &statistics, sizeof(statistics));
+	} else if (_IOC_NR(cmd) == 0x66) {
+		static const uint32_t size[] = { 40, 40, 40, 40, 0, 39, 48, 4096, 4097, ~0u };
+		static const uint32_t entry_size[] = { 64, 64, 64, 0, 63, 65, 4096, 4097, ~0u };
+		struct ksm_region_list list = {
+			.size = ONE_OF(size),
+			.flags = roll() % 8 ? 0 : number(),
+			.cursor = roll() % 2 ? 0 : number(),
+			.end = number(),
+			.entries = roll() % 4 ? (uintptr_t)me.scratch + roll() % PAGE :
+				   roll() % 2 ? (uintptr_t)me.hole : number(),
+			.entry_size = ONE_OF(entry_size),
+			.nr = roll() % 4 ? roll() % 8 : number(),
+		};
+
+		memcpy(to, &list, sizeof(list));
 	} else if (_IOC_NR(cmd) <= 4) {
 		struct ksm_kthread_info info = {
 			.sleep = roll() % 2 ? roll() % 1000 : number(),
@@ -250,7 +265,7 @@ static unsigned int command(void)
 		KSM_REGISTER_MEMORY_REGION_MAR09, KSM_REMOVE_MEMORY_REGION, KSM_REGISTER_TASK,
 		KSM_REMOVE_TASK, KSM_REGISTER_MEMORY_REGION, KSM_REGISTER_TASK,
 		KSM_SET_DOMAIN, KSM_CREATE_SCAN, KSM_SCAN, KSM_AREA_STATISTICS,
-		KSM_TASK_STATISTICS, KSM_AREA_UNMERGE,
+		KSM_TASK_STATISTICS, KSM_AREA_UNMERGE, KSM_LIST_REGIONS,
 	};
 	static const unsigned int size[] = {
 		0, 1, 4, 8, 12, 15, 16, 17, 20, 24, 32, 40, 64, 128, 4096, 16383,
@@ -312,7 +327,7 @@ static void a_write(void)
 {
 	static const char *const texts[] = {
 		"", "\n", " ", "0", "1", "2", "3", "1\n", "1\n\n", " 1", "1 ", "+1", "-1", "-0", "0x1",
-		"01", "1.0", "1e3", "1,2", "1 2", "run", "none", "scan-time", "global", "\xff\xfe",
+		"01", "1.0", "1e3", "1,2", "1 2", "1-2,5", "2-1", "7-", ",", "run", "none", "scan-time", "global", "\xff\xfe",
 		"18446744073709551615", "18446744073709551616", "-9223372036854775809",
 		"4294967295", "4294967296", "2147483648", "999999999999999999999999999",
 	};

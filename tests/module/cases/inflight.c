@@ -373,7 +373,7 @@ CASE(race, futexes, 60)
 		require(!pthread_create(&thread[i], NULL, ping_pong, &table[i]),
 			"pthread_create failed");
 	}
-	watch(&seen, 3);
+	watch(&seen, lasting(3));
 	writers_stop = true;
 	for (int i = 0; i < 2 * TABLES; i++) {
 		pthread_join(thread[i], NULL);
@@ -387,7 +387,7 @@ CASE(race, futexes, 60)
 static void from_outside(struct peer *self, void *arg)
 {
 	static unsigned char is[512];
-	double end = now() + 3 * soak_factor;
+	double end = now() + lasting(3);
 	unsigned int random = run_seed;
 	pid_t parent = getppid();
 	unsigned long n = 0;
@@ -427,7 +427,7 @@ CASE(race, process_vm, 60)
 	engine_start();
 	peer = peer_start(from_outside, p);
 	writers_start(w, THREADS, flip, p, 512);
-	watch(&seen, 3);
+	watch(&seen, lasting(3));
 	reap(peer.pid);
 	writers_join(w, THREADS);
 	expect_seen(&seen);

@@ -136,8 +136,9 @@ static void write_open(int fd, const char *text)
 CASE(memory, starved, 150)
 {
 	char *p = mem_map(N), was[32];
-	struct peer other[3];
-	int reserve, run, passes, sharing;
+	/* The slower the passes, the more the kernel kills meanwhile. */
+	int victims = 3 * patience, reserve, run, passes, sharing;
+	struct peer other[victims];
 	long long before, after, most = 0;
 	double end;
 
@@ -145,7 +146,7 @@ CASE(memory, starved, 150)
 	mem_fill(p, N, 16, 2100);
 	area_with(p, N);
 	require(file_read("/proc/sys/vm/min_free_kbytes", was, sizeof(was)) > 0, "min_free_kbytes");
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < victims; i++) {
 		other[i] = peer_start(victim, NULL);
 		peer_wait(&other[i]);
 	}
@@ -173,7 +174,7 @@ CASE(memory, starved, 150)
 	note("%lld passes without memory, at most %lld pages sharing", after - before, most);
 	require(after > before + SETTLE, "%lld passes only", after - before);
 	require(most < N / 2, "%lld pages merged without memory for it", most);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < victims; i++)
 		peer_kill(&other[i]);
 	mem_check(p, N, 16, 2100);
 	engine_merge(16, N - 16);

@@ -41,6 +41,8 @@ CASE(pins, held_pages_left_alone, 60)
 	pfns_of(p, 8, held);
 	area_with(p, N);
 	engine_merge(1, N - 8 - 1);
+	/* While they are frozen, to be refused, the pages are not present. */
+	engine_stop();
 	pfns_of(p, 8, after);
 	require(!memcmp(held, after, sizeof(held)), "a page was replaced that a pipe holds");
 	/* What is written now is what the reader of the pipe gets. */

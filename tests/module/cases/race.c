@@ -57,7 +57,7 @@ CASE(race, counters, 120)
 	engine_pace(20000, 1);
 	engine_start();
 	writers_start(w, THREADS, count_up, p, PAGES);
-	watch(&seen, 22);
+	watch(&seen, lasting(22));
 	writers_join(w, THREADS);
 	for (int t = 0; t < THREADS; t++)
 		sum += w[t].sweeps;
@@ -89,7 +89,7 @@ CASE(race, flips, 90)
 	engine_pace(20000, 0);
 	engine_start();
 	writers_start(w, THREADS, flip, p, PAGES);
-	watch(&seen, 8);
+	watch(&seen, lasting(8));
 	writers_join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
@@ -116,14 +116,14 @@ CASE(race, compaction, 90)
 	engine_pace(20000, 1);
 	engine_start();
 	writers_start(w, THREADS, flip, p, PAGES);
-	watch_doing(&seen, 6, compact);
+	watch_doing(&seen, lasting(6), compact);
 	writers_join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
 }
 
 /* Every way to stop and go, with writers all the time. */
-CASE(race, control, 90)
+CASE(race, control, 180)
 {
 	enum { PAGES = 512 };
 	char *p = flippable(PAGES);
@@ -133,7 +133,7 @@ CASE(race, control, 90)
 
 	engine_pace(20000, 0);
 	writers_start(w, THREADS, flip, p, PAGES);
-	for (int round = 0; round < 12; round++) {
+	for (int round = 0; rounds_left(round, 12); round++) {
 		engine_start();
 		watch(&seen, 0.3);
 		engine_set("run", round % 3 == 0 ? 2 : 0);
@@ -163,7 +163,7 @@ CASE(race, unload, 90)
 	struct seen seen = { .want = 10 };
 
 	writers_start(w, THREADS, flip, p, PAGES);
-	for (int round = 0; round < 8; round++) {
+	for (int round = 0; rounds_left(round, 8); round++) {
 		int area = area_with(p, PAGES);
 		int err;
 
@@ -268,7 +268,7 @@ CASE(race, mappings, 90)
 	engine_pace(20000, 0);
 	engine_start();
 	writers_start(w, THREADS, remap, p, PAGES);
-	watch(&seen, 6);
+	watch(&seen, lasting(6));
 	writers_join(w, THREADS);
 	expect_seen(&seen);
 }
@@ -276,11 +276,10 @@ CASE(race, mappings, 90)
 /* Processes that register, merge and exit on both CPUs at once. */
 static void come_and_go(struct peer *self, void *arg)
 {
-	double end = now() + 5 * soak_factor;
+	volatile bool *over = arg;
 
 	(void)self;
-	(void)arg;
-	for (int i = 0; now() < end; i++) {
+	for (int i = 0; !*over; i++) {
 		pid_t pid = fork();
 
 		if (!pid) {
@@ -288,7 +287,7 @@ static void come_and_go(struct peer *self, void *arg)
 
 			mem_fill(p, 128, 4, 7000);
 			area_with(p, 128);
-			nap_ms(i * 7 % 50);
+			nap_ms(i * 7 % 50 * patience);
 			mem_check(p, 128, 4, 7000);
 			_exit(0);
 		}
@@ -300,13 +299,16 @@ CASE(race, exits, 90)
 {
 	struct peer peer[3];
 	struct seen seen = { .want = 10 };
+	bool *over = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
+	require(over != MAP_FAILED, "mmap: %s", strerror(errno));
 	sentinel();
 	engine_pace(20000, 0);
 	engine_start();
 	for (int i = 0; i < 3; i++)
-		peer[i] = peer_start(come_and_go, NULL);
-	watch(&seen, 5);
+		peer[i] = peer_start(come_and_go, over);
+	watch(&seen, lasting(5));
+	*over = true;
 	for (int i = 0; i < 3; i++)
 		reap(peer[i].pid);
 	expect_seen(&seen);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Scan descriptors: KSM_CREATE_SCAN and KSM_SCAN. */
+/* Scan descriptors: KSM_CREATE_SCAN and KSM_SCAN; and what a pass costs. */
 #include <signal.h>
 #include <sys/ioctl.h>
 
@@ -59,6 +59,49 @@ CASE(scan, passes, 60)
 	engine_expect(M, N - M);
 	mem_check(p, N, M, 1);
 	require(engine_read("run") == 0, "run is %lld", engine_read("run"));
+}
+
+/* Of a pass that unmerging interrupts nothing is left: the next one is whole. */
+CASE(scan, anew_after_unmerging, 60)
+{
+	char *p = mem_map(N);
+	int fd = scan_new(), err;
+	long long scanned;
+
+	mem_fill(p, N, N, 1);
+	area_with(p, N);
+	scan_pass(fd);
+	err = scan(fd, N / 2, 0);
+	require(!err, "KSM_SCAN: %s", strerror(-err));
+	engine_set("run", 2);
+	engine_set("run", 0);
+	scanned = engine_read("pages_scanned");
+	scan_pass(fd);
+	require(engine_read("pages_scanned") == scanned + N, "after unmerging a pass is not whole: %s",
+		engine_state());
+}
+
+/* Pages that changed since the last pass are no candidates, equal as they are. */
+CASE(scan, volatile_left_alone, 60)
+{
+	char *p = mem_map(N);
+	int fd = scan_new();
+
+	sentinel();
+	area_with(p, N);
+	for (int pass = 0; pass < 8; pass++) {
+		mem_fill(p, N, 1, pass);
+		scan_pass(fd);
+		require(engine_read("pages_sharing") <= 1,
+			"memory that changes all the time was merged: %s", engine_state());
+	}
+	engine_expect(1, 1);
+	require(engine_read("pages_volatile") == N, "%d pages change, but: %s", N,
+		engine_state());
+	/* They are as soon as they do not change any more. */
+	scan_pass(fd);
+	engine_expect(2, N);
+	mem_check(p, N, 1, 7);
 }
 
 /* As many pages as asked for, and the next scan goes on after them. */
@@ -240,6 +283,25 @@ CASE(scan, signal_ends_it, 60)
 	peer_end(&peer);
 }
 
+/* Who was stopped for a while, or frozen with the machine, does not know it. */
+CASE(scan, goes_on_after_a_stop, 60)
+{
+	struct long_scan order = { .fd = scan_new() };
+	long long before, scanned;
+	struct peer peer = scan_begun(&order, &before);
+
+	kill(peer.pid, SIGSTOP);
+	nap_ms(200);
+	scanned = engine_read("pages_scanned");
+	require(scanned - before < LONG, "it was over already: %lld pages", scanned - before);
+	nap_ms(200);
+	require(engine_read("pages_scanned") == scanned, "it went on while it was stopped");
+	kill(peer.pid, SIGCONT);
+	peer_wait(&peer);
+	require(engine_read("pages_scanned") - before >= LONG, "it did not go on");
+	peer_end(&peer);
+}
+
 CASE(scan, kill_ends_it, 60)
 {
 	struct long_scan order = { .fd = scan_new() };
@@ -285,7 +347,7 @@ CASE(race, scanners, 120)
 	engine_start();
 	a = peer_start(scan_on, &fd);
 	b = peer_start(scan_on, &fd);
-	end = now() + 8;
+	end = now() + lasting(8);
 	for (int i = 0; now() < end; i++) {
 		int at = i * 64 % 2048;
 
@@ -298,4 +360,43 @@ CASE(race, scanners, 120)
 	mem_fill(p, 2048, 32, 1);
 	engine_merge(32, 2048 - 32);
 	mem_check(p, 2048, 32, 1);
+}
+
+/* CPU time of the thread in a pass, in milliseconds, over a second or more of them. */
+static double cost_of_pass(void)
+{
+	long long passes;
+	double before;
+
+	engine_pace(UINT32_MAX, 50);
+	engine_passes(1);
+	passes = engine_read("full_scans");
+	before = thread_cpu_time();
+	engine_passes(20);
+	return (thread_cpu_time() - before) / (engine_read("full_scans") - passes) * 1e3;
+}
+
+/* As many regions as a user may have, and far more mappings: neither is multiplied by the other. */
+CASE(scan, many_regions, 90)
+{
+	enum { REGIONS = 4000, MAPPINGS = 16384 };
+	char *below = (char *)0x100000000000, *p = mem_map(MAPPINGS);
+	double one, many;
+	int area;
+
+	for (int i = 0; i < MAPPINGS; i += 2)
+		require(!mprotect(p + i * PAGE, PAGE, PROT_READ), "mprotect: %s", strerror(errno));
+	/* Else mappings without a region would be passed by. */
+	engine_set("adopt_mergeable", 1);
+	require(!madvise(mem_map(1), PAGE, MADV_MERGEABLE), "madvise: %s", strerror(errno));
+	sentinel();
+	area = area_with(below, 1);
+	engine_merge(1, 1);
+	one = cost_of_pass();
+	for (int i = 1; i < REGIONS; i++)
+		require(!region_add(area, below + 2 * i * PAGE, 1), "region %d", i);
+	many = cost_of_pass();
+	note("a pass over %d mappings takes %.1f ms with one region below them, %.1f ms with %d",
+	     MAPPINGS, one, many, REGIONS);
+	require(many < 4 * one, "a pass takes %.1f ms, and with one region %.1f ms", many, one);
 }

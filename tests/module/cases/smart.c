@@ -2,7 +2,8 @@
 /* smart_scan: pages that long had no partner are read more seldom. */
 #include "ksmtest.h"
 
-#define N 64
+/* Some in blocks that are left out as a whole, some at the edges, which are not. */
+#define N 256
 /* Most passes in a row in which a page is not read. */
 #define SKIPS 8
 
@@ -87,6 +88,49 @@ CASE(smart, fresh, 60)
 	mem_check(p, N, 4, 3900);
 }
 
+/* A page that turns up where there was none is read at once, old as its neighbours are. */
+CASE(smart, hole, 60)
+{
+	char *p = mem_map(N);
+
+	for (int i = 0; i < N; i++)
+		if (i % 16)
+			page_fill(p + i * PAGE, 3000 + i);
+	sentinel();
+	area_with(p, N);
+	engine_set("smart_scan", 1);
+	engine_merge(1, 1);
+	engine_passes(30);
+	for (int i = 0; i < N; i += 16)
+		page_fill(p + i * PAGE, 3900);
+	engine_merge_in(SETTLE, 1 + 1, 1 + N / 16 - 1);
+	for (int i = 0; i < N; i++)
+		require(page_is(p + i * PAGE, i % 16 ? 3000 + i : 3900), "page %d has changed", i);
+}
+
+/* In another domain a page is read anew: what it was is nothing to be noted there. */
+CASE(smart, other_domain, 60)
+{
+	char *p = mem_map(N), *q;
+
+	mem_fill(p, N, N, 3000);
+	area_with(p, N);
+	engine_set("smart_scan", 1);
+	engine_start();
+	engine_passes(30);
+	require(engine_counted("pages_scanned", 2) <= N, "pages that are alone are not skipped");
+	require(!engine_write("domain_mode", "process"), "domain_mode was refused");
+	/* Two passes read all of them twice, where else they are read in one of nine. */
+	require(engine_counted("pages_scanned", 2) == 2 * N, "after a change of domain_mode pages "
+		"are taken for what they were: %s", engine_state());
+	q = mem_map(N);
+	mem_fill(q, N, N, 3000);
+	area_with(q, N);
+	engine_merge_in(SETTLE, N, N);
+	mem_check(p, N, N, 3000);
+	mem_check(q, N, N, 3000);
+}
+
 CASE(smart, values, 30)
 {
 	static const char *const bad[] = { "2", "-1", "x", "1x", "\n", NULL };
@@ -95,6 +139,8 @@ CASE(smart, values, 30)
 		expect_errno(engine_write("smart_scan", bad[i]), EINVAL, bad[i]);
 	require(!module_unload(), "rmmod failed");
 	expect_errno(module_load("smart_scan=2"), EINVAL, "smart_scan=2");
-	require(!module_load("smart_scan=1"), "insmod failed");
-	require(engine_read("smart_scan") == 1, "smart_scan=1 is lost");
+	require(!module_load("smart_scan=0"), "insmod failed");
+	require(engine_read("smart_scan") == 0, "smart_scan=0 is lost");
+	require(!module_unload() && !module_load(""), "the module was not replaced");
+	require(engine_read("smart_scan") == 1, "smart_scan is off by default");
 }

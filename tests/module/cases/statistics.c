@@ -263,7 +263,7 @@ CASE(race, area_unmerge, 60)
 	mem_fill(p, N, M, 1);
 	engine_pace(100, 0);
 	engine_start();
-	for (double end = now() + 5; now() < end;) {
+	for (double end = now() + lasting(5); now() < end;) {
 		struct ksm_statistics s = of_area(area);
 
 		require(s.pages_mapped <= N && s.pages_merged <= s.pages_mapped, "mapped %llu, merged %llu",

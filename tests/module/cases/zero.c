@@ -254,7 +254,7 @@ CASE(race, zero_pages, 90)
 {
 	char *p = empty_pages(THREADS * 32);
 	pthread_t thread[THREADS];
-	double end = now() + 10;
+	double end = now() + lasting(10);
 	long long most = 0;
 
 	area_with(p, THREADS * 32);

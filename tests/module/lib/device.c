@@ -140,3 +140,15 @@ long module_refcnt(void)
 		return -1;
 	return atol(text);
 }
+
+void module_remove(void)
+{
+	double end = now() + 5 * patience;
+	int err;
+
+	while ((err = module_unload()) == -EWOULDBLOCK && now() < end)
+		nap_ms(20);
+	require(!err, "rmmod: %s, refcnt %ld", strerror(-err), module_refcnt());
+	require(!module_there() && !engine_there(), "the module is still there");
+	require(access("/dev/ksm", F_OK), "/dev/ksm is still there");
+}

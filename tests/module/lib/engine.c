@@ -65,18 +65,18 @@ void engine_stop(void)
 void engine_passes(int n)
 {
 	long long start = engine_read("full_scans");
-	double end = now() + 60;
+	double limit = 60 * patience, end = now() + limit;
 
 	while (engine_read("full_scans") < start + n) {
 		if (now() > end)
-			fail("no %d passes within 60 s: %s", n, engine_state());
+			fail("no %d passes within %.0f s: %s", n, limit, engine_state());
 		nap_ms(5);
 	}
 }
 
 void engine_expect(long long shared, long long sharing)
 {
-	double end = now() + 2;
+	double end = now() + 2 * patience;
 
 	/* The counters may be a moment old. */
 	while (engine_read("pages_shared") != shared ||
@@ -93,6 +93,15 @@ void engine_merge(long long shared, long long sharing)
 	engine_start();
 	engine_passes(SETTLE);
 	engine_expect(shared, sharing);
+}
+
+double thread_cpu_time(void)
+{
+	char path[64], text[128];
+
+	snprintf(path, sizeof(path), "/proc/%lld/schedstat", engine_read("thread_pid"));
+	require(file_read(path, text, sizeof(text)) > 0, "%s cannot be read", path);
+	return strtoull(text, NULL, 10) / 1e9;
 }
 
 /* The word of a choice that is in force. */
@@ -122,31 +131,43 @@ void engine_choose(const char *name, const char *word)
 		word, name, engine_choice(name));
 }
 
+/* In the long pause after a pass nothing counts: wait for one. Returns the number of the pass. */
+static long long pause_of(const char *name, long long *value)
+{
+	double limit = 60 * patience, end = now() + limit;
+
+	while (now() < end) {
+		long long pass = engine_read("full_scans"), scanned = engine_read("pages_scanned");
+
+		*value = engine_read(name);
+		nap_ms(30 * patience);
+		if (engine_read("full_scans") == pass && engine_read("pages_scanned") == scanned &&
+		    engine_read(name) == *value)
+			return pass;
+	}
+	fail("no pause within %.0f s: %s", limit, engine_state());
+}
+
 long long engine_counted(const char *name, int passes)
 {
-	long long first, from, to;
-	double end = now() + 60;
+	long long first, last, from, to;
+	int tries = 5;
 
-	engine_pace(UINT32_MAX, 150);
+	engine_pace(UINT32_MAX, 150 * patience);
 	engine_passes(1);
-	/* In the long pause after a pass nothing counts. */
-	nap_ms(60);
-	first = engine_read("full_scans");
-	from = engine_read(name);
 	do {
-		require(now() < end, "no %d passes within 60 s: %s", passes, engine_state());
-		nap_ms(20);
-	} while (engine_read("full_scans") < first + passes);
-	nap_ms(60);
-	to = engine_read(name);
-	require(engine_read("full_scans") == first + passes, "the pauses are too short");
+		require(tries--, "the pauses are too short");
+		first = pause_of(name, &from);
+		engine_passes(passes);
+		last = pause_of(name, &to);
+	} while (last != first + passes);
 	engine_pace(20000, 5);
 	return to - from;
 }
 
 void engine_merge_in(int passes, long long shared, long long sharing)
 {
-	engine_pace(UINT32_MAX, 100);
+	engine_pace(UINT32_MAX, 100 * patience);
 	engine_start();
 	engine_passes(passes);
 	engine_stop();

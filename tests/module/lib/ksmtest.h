@@ -25,7 +25,10 @@
 #define PAGE 4096UL
 #define HUGE (2UL << 20)
 
-/* cases: CASE(merge, exact, 60) { ... } is "merge.exact", at most 60 s long (times the soak factor) */
+/*
+ * cases: CASE(merge, exact, 60) { ... } is "merge.exact", at most 60 s long
+ * (times patience and the soak factor)
+ */
 
 struct testcase {
 	const char *name;
@@ -50,6 +53,8 @@ void case_add(struct testcase *tc);
 
 /* verdicts, callable in any process and thread of the case */
 
+/* Where they go. */
+extern int report_fd;
 __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *fmt, ...);
 __attribute__((noreturn, format(printf, 1, 2))) void skip(const char *fmt, ...);
 /* A line beside the result. */
@@ -58,13 +63,25 @@ __attribute__((format(printf, 1, 2))) void note(const char *fmt, ...);
 /* got: 0, a positive answer, or -errno */
 void expect_errno(long got, int want, const char *what);
 
+/* What scan_threads is when a case starts, by --threads. */
+extern int scan_threads;
+
 /*
- * How hard: --soak makes races last so many times as long, --calls is how many
- * calls a fuzzer makes, --seed what it and the writers begin with.
+ * How hard: --soak makes races last so many times as long, --least SECONDS at the
+ * least; --calls is how many calls a fuzzer makes, --seed what it and the writers
+ * begin with.
  */
-extern double soak_factor;
+extern double soak_factor, soak_least;
+extern double case_began;
+/* How long a race lasts that usually takes so many seconds. */
+double lasting(double seconds);
+/* Whether one that usually takes so many rounds goes on with another. */
+bool rounds_left(int round, int rounds);
 extern unsigned long fuzz_calls;
 extern uint64_t run_seed;
+
+/* --patience: how many times as long to wait for anything, on a slow kernel. */
+extern double patience;
 
 /* time */
 
@@ -96,6 +113,8 @@ void engine_choose(const char *name, const char *word);
 long long engine_counted(const char *name, int passes);
 /* As engine_merge(), with the thread stopped after so many passes. */
 void engine_merge_in(int passes, long long shared, long long sharing);
+/* CPU time that the thread has used, in seconds. */
+double thread_cpu_time(void);
 /* Text of every counter, for messages. */
 const char *engine_state(void);
 
@@ -121,6 +140,8 @@ extern const char *module_path;
 bool module_there(void);
 int module_load(const char *params);
 int module_unload(void);
+/* Expects it to go: at once, or when what ended tasks held was let go. */
+void module_remove(void);
 long module_refcnt(void);
 
 /* memory.c: private anonymous memory and its contents */
@@ -147,10 +168,15 @@ void pfns_of(const char *p, size_t npages, uint64_t *pfn);
 size_t distinct_pfns(const char *p, size_t npages);
 /* Sum of a field over the VMAs that touch the range, in pages. */
 long smaps_pages(const char *p, size_t npages, const char *field);
+/* MemFree, and what waits in the CPUs' lists of free pages, which may grow to 1/8 of all. */
+long free_kb(void);
 long meminfo_kb(const char *field);
 long vmstat(const char *field);		/* after folding the CPUs' deltas in */
 int file_write(const char *path, const char *text);	/* 0 or -errno */
 int file_read(const char *path, char *buf, size_t size);/* length or -errno */
+
+/* Of this very program, for execve() with "--helper". */
+void program_copy(const char *path, mode_t mode);
 
 /* peer.c: another process that takes steps together with the case */
 

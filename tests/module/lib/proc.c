@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the kernel tells about memory. */
+#include <sys/stat.h>
+
 #include "ksmtest.h"
 
 int file_write(const char *path, const char *text)
@@ -148,8 +150,37 @@ long meminfo_kb(const char *field)
 	return field_of("/proc/meminfo", field, ':');
 }
 
+long free_kb(void)
+{
+	FILE *f = fopen("/proc/zoneinfo", "re");
+	long pages, listed = 0;
+	char line[256];
+
+	require(f, "/proc/zoneinfo: %s", strerror(errno));
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, " count: %ld", &pages) == 1)
+			listed += pages;
+	fclose(f);
+	return meminfo_kb("MemFree") + listed * (long)(PAGE / 1024);
+}
+
 long vmstat(const char *field)
 {
 	file_write("/proc/sys/vm/stat_refresh", "1");
 	return field_of("/proc/vmstat", field, ' ');
+}
+
+void program_copy(const char *path, mode_t mode)
+{
+	int in = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+	char buffer[65536];
+	ssize_t n;
+
+	require(in >= 0 && out >= 0, "copying the program: %s", strerror(errno));
+	while ((n = read(in, buffer, sizeof(buffer))) > 0)
+		require(write(out, buffer, n) == n, "copying the program: %s", strerror(errno));
+	close(in);
+	close(out);
+	require(!chmod(path, mode), "chmod: %s", strerror(errno));
 }

@@ -7,21 +7,14 @@
  */
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "ksmtest.h"
 
 static struct testcase *cases;
-static int report_fd = -1;
 static int kmsg_fd = -1;
-
-double soak_factor = 1;
-unsigned long fuzz_calls = 100000;
-uint64_t run_seed = 1;
 
 void case_add(struct testcase *tc)
 {
@@ -33,81 +26,11 @@ void case_add(struct testcase *tc)
 	*at = tc;
 }
 
-double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-void nap_ms(long ms)
-{
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-
-	while (nanosleep(&t, &t) && errno == EINTR)
-		;
-}
-
-/* One write per verdict, so that those of several processes do not mix. */
-static void report(char kind, const char *fmt, va_list args)
-{
-	char text[1024];
-	int n;
-
-	text[0] = kind;
-	n = 1 + vsnprintf(text + 1, sizeof(text) - 2, fmt, args);
-	if (n > (int)sizeof(text) - 2)
-		n = sizeof(text) - 2;
-	text[n++] = '\n';
-	if (write(report_fd, text, n) != n)
-		_exit(3);
-}
-
-void fail(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	report('F', fmt, args);
-	va_end(args);
-	_exit(1);
-}
-
-void skip(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	report('S', fmt, args);
-	va_end(args);
-	_exit(0);
-}
-
-void note(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	report('N', fmt, args);
-	va_end(args);
-}
-
-void expect_errno(long got, int want, const char *what)
-{
-	if (got >= 0)
-		fail("%s: succeeded (%ld), expected %s", what, got,
-		     strerrorname_np(want));
-	if (got != -want)
-		fail("%s: %s, expected %s", what, strerrorname_np(-got),
-		     strerrorname_np(want));
-}
-
 /* The kernel's complaints since the last call, or NULL. */
 static const char *splat(void)
 {
 	static const char *const signs[] = {
-		"WARNING:", "BUG:", "Bad page", "Bad rss-counter", "KASAN",
+		"WARNING:", "BUG:", "kernel BUG at", "ODEBUG:", "Bad page", "Bad rss-counter", "KASAN",
 		"possible circular", "possible recursive", "possible deadlock",
 		"suspicious RCU", "INFO: task", "INFO: rcu", "Oops", "UBSAN",
 		"refcount_t:", "general protection fault", "vmstat_refresh:",
@@ -169,6 +92,7 @@ static const char *const initial[][2] = {
 	{ "advisor_max_pages_to_scan", "30000" },
 	{ "scan_all", "0" },
 	{ "scan_all_min_uid", "0" },
+	{ "scan_all_exclude_uids", "\n" },
 	{ "scan_all_protected", "0" },
 	{ "smart_scan", "0" },
 	{ "thp_mode", "share" },
@@ -179,7 +103,7 @@ static const char *const initial[][2] = {
 static const char *settle_engine(bool anew)
 {
 	static char text[1200];
-	double end = now() + 5;
+	double end = now() + 5 * patience;
 	int err;
 
 	if (anew && module_there()) {
@@ -198,6 +122,8 @@ static const char *settle_engine(bool anew)
 			return text;
 		}
 	}
+	/* Where there is one; a case that failed may have left it running. */
+	file_write("/sys/kernel/mm/ksm/run", "0");
 	for (size_t i = 0; i < sizeof(initial) / sizeof(*initial); i++) {
 		err = engine_write(initial[i][0], initial[i][1]);
 		if (err) {
@@ -206,6 +132,7 @@ static const char *settle_engine(bool anew)
 			return text;
 		}
 	}
+	engine_set("scan_threads", scan_threads);
 	while (!quiet()) {
 		if (now() > end) {
 			snprintf(text, sizeof(text),
@@ -221,7 +148,7 @@ static const char *settle_engine(bool anew)
 /* Kills and reaps everything the case started; false when something stays. */
 static bool bury(pid_t session, int *status)
 {
-	double end = now() + 20;
+	double end = now() + 20 * patience;
 	bool gone = false;
 
 	while (now() < end) {
@@ -285,7 +212,8 @@ static bool run_case(struct testcase *tc)
 	char reason[2400] = "", *at = reason;
 	const char *left, *oops;
 	bool skipped = false, in_time;
-	double start = now(), limit = tc->seconds * (soak_factor > 1 ? soak_factor : 1);
+	double start = now();
+	double limit = patience * (tc->seconds * (soak_factor > 1 ? soak_factor : 1) + 4 * soak_least);
 	int pipefd[2], status = -1;
 	pid_t pid;
 
@@ -300,6 +228,7 @@ static bool run_case(struct testcase *tc)
 		close(pipefd[0]);
 		report_fd = pipefd[1];
 		engine_pace(20000, 5);
+		case_began = now();
 		tc->fn();
 		if (write(report_fd, "E\n", 2) != 2)
 			_exit(3);
@@ -405,6 +334,12 @@ static int options(char **argv)
 			module_path = value;
 		else if (!strcmp(argv[n], "--soak"))
 			soak_factor = atof(value);
+		else if (!strcmp(argv[n], "--least"))
+			soak_least = atof(value);
+		else if (!strcmp(argv[n], "--threads"))
+			scan_threads = atoi(value);
+		else if (!strcmp(argv[n], "--patience"))
+			patience = atof(value);
 		else if (!strcmp(argv[n], "--calls"))
 			fuzz_calls = strtoul(value, NULL, 0);
 		else if (!strcmp(argv[n], "--seed"))

@@ -48,7 +48,7 @@ struct seen {
 	unsigned long risen;
 };
 
-/* Seconds are times the soak factor; longer on a busy machine, until enough was seen. */
+/* For some seconds; longer on a busy machine, until enough was seen. */
 void watch(struct seen *seen, double seconds);
 void watch_doing(struct seen *seen, double seconds, void (*fn)(void));
 void expect_seen(const struct seen *seen);

@@ -17,9 +17,9 @@ from ksmvm import fleet_host, host, ssh
 from ksmvm.errors import HarnessError
 from ksmvm.fleet_image import ensure_image
 from ksmvm.kernel_log import find_splats
-from ksmvm.kernels import KERNELS, prepare
+from ksmvm.kernels import ALL_KERNELS, HEADERS, KERNELS, prepare
 from ksmvm.module_build import build_module
-from ksmvm.module_vm import DEFAULT_MEMORY, DEFAULT_TIMEOUT, ModuleVM
+from ksmvm.module_vm import ModuleVM
 from ksmvm.parallel import side_by_side
 from ksmvm.progress import say, step
 
@@ -77,7 +77,13 @@ def _run(options: argparse.Namespace) -> int:
         files[f"/{options.module.name}"] = options.module
     # One argument is a shell's line, so that `-- 'insmod /ksm.ko && cat /proc/modules'` works.
     command = options.command[0] if len(options.command) == 1 else options.command
-    machine = ModuleVM(options.kernel, smp=options.smp, memory=options.mem, append=options.append)
+    machine = ModuleVM(
+        options.kernel,
+        smp=options.smp,
+        memory=options.mem,
+        append=options.append,
+        counted=options.counted,
+    )
     result = machine.run(
         command,
         files,
@@ -153,6 +159,16 @@ def _reboot(options: argparse.Namespace) -> int:
     return 0
 
 
+def _crash(options: argparse.Namespace) -> int:
+    fleet_host.crash(fleet_host.get(options.host))
+    return 0
+
+
+def _start(options: argparse.Namespace) -> int:
+    fleet_host.start(fleet_host.get(options.host))
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="ksmvm", description=__doc__)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -165,16 +181,16 @@ def parser() -> argparse.ArgumentParser:
     add("setup", _setup, "install by apt what the harness needs on this machine")
 
     kernel = add("kernel", _kernel, "prepare kernels; print one line of JSON for each")
-    kernel.add_argument("names", nargs="+", choices=KERNELS, metavar="NAME")
+    kernel.add_argument("names", nargs="+", choices=ALL_KERNELS, metavar="NAME")
 
     build = add("build", _build, "build the kernel module; print its path")
-    build.add_argument("--kernel", required=True, choices=KERNELS)
+    build.add_argument("--kernel", required=True, choices=[*ALL_KERNELS, *HEADERS])
     build.add_argument("--src", type=Path, help="the module's folder (default: dkms/)")
     build.add_argument("--out", type=Path, help="folder for the .ko (default: in the cache)")
     build.add_argument("--make-arg", action="append", default=[], metavar="NAME=VALUE")
 
     run = add("run", _run, "run a command in a module VM; its exit status is the command's")
-    run.add_argument("--kernel", required=True, choices=KERNELS)
+    run.add_argument("--kernel", required=True, choices=ALL_KERNELS)
     run.add_argument("--module", type=Path, help="carry this .ko in, as /NAME")
     run.add_argument(*("--file", "-f"), action="append", type=carried_file, default=[], metavar="SRC[:DEST]")
     run.add_argument(
@@ -185,8 +201,9 @@ def parser() -> argparse.ArgumentParser:
         help="load this module of the stock kernel first",
     )
     run.add_argument("--smp", type=at_least_one, default=1)
-    run.add_argument("--mem", type=at_least_one, default=DEFAULT_MEMORY, metavar="MIB")
-    run.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT, metavar="SECONDS")
+    run.add_argument("--mem", type=at_least_one, metavar="MIB", help="default: what the kernel wants")
+    run.add_argument("--timeout", type=float, metavar="SECONDS", help="default: 600, more on a slow kernel")
+    run.add_argument("--counted", action="store_true", help="let a nanosecond in the VM be an instruction")
     run.add_argument("--append", default="", help="more arguments for the kernel")
     run.add_argument("--log", type=Path, help="write the whole kernel log to this file")
     run.add_argument("command", nargs="+", metavar="CMD")
@@ -214,6 +231,12 @@ def parser() -> argparse.ArgumentParser:
 
     log = add("log", _log, "print a fleet host's kernel log; fail when the kernel complained")
     log.add_argument("host", metavar="HOST")
+
+    crash = add("crash", _crash, "end a fleet host as a power cut does; its disk stays")
+    crash.add_argument("host", metavar="HOST")
+
+    start = add("start", _start, "boot a fleet host that has ended, with the disk that it had")
+    start.add_argument("host", metavar="HOST")
 
     reboot = add("reboot", _reboot, "reboot a fleet host from within and wait for it")
     reboot.add_argument("host", metavar="HOST")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -185,17 +185,40 @@ def _start(name: str, image: FleetImage, port: int, memory: int, smp: int) -> Fl
     machine += ["-device", "virtio-net-pci,netdev=net,romfile="]
     machine += ["-device", "virtio-rng-pci"]
     (folder / supervisor.COMMAND_FILE).write_text(json.dumps(machine))
-    with (folder / "qemu.log").open("wb") as log:
+    host = FleetHost(name, image.kernel.name, image.kernel.version, port, keys.user_private, 0)
+    return _launch(host)
+
+
+def _launch(host: FleetHost) -> FleetHost:
+    with (host.folder / "qemu.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", supervisor.__name__, os.fspath(folder)],
+            [sys.executable, "-m", supervisor.__name__, os.fspath(host.folder)],
             env={**os.environ, "PYTHONPATH": os.fspath(HARNESS / "lib")},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    host = FleetHost(name, image.kernel.name, image.kernel.version, port, keys.user_private, process.pid)
-    (folder / "host.json").write_text(json.dumps(host.as_json(), indent=1))
+    host = replace(host, pid=process.pid)
+    (host.folder / "host.json").write_text(json.dumps(host.as_json(), indent=1))
+    return host
+
+
+def crash(host: FleetHost) -> None:
+    """End the VM as a power cut does; its disk stays for start()."""
+    if host.running():
+        os.kill(host.pid, signal.SIGKILL)
+        while host.running():  # at most a moment after SIGKILL
+            time.sleep(0.05)
+
+
+def start(host: FleetHost) -> FleetHost:
+    """Boot a host that has ended, with the disk that it had, and wait until it answers."""
+    if host.running():
+        raise HarnessError(f"host {host.name!r} is up already")
+    host = _launch(host)
+    with step(f"boot {host.name} again"):
+        host.wait()
     return host
 
 
@@ -232,10 +255,7 @@ def every() -> Iterator[FleetHost]:
 
 def down(host: FleetHost) -> None:
     """Stop the VM and forget its disk; its console stays among the logs."""
-    if host.running():
-        os.kill(host.pid, signal.SIGKILL)
-        while host.running():  # at most a moment after SIGKILL
-            time.sleep(0.05)
+    crash(host)
     if host.console.exists():
         kept = cache("logs", f"console-{host.name}.log")
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 
 from ksmvm.errors import HarnessError
 from ksmvm.process import run, system_environment
@@ -23,26 +24,26 @@ PACKAGES = (
 APT_GET = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600")
 
 
-def missing_packages() -> list[str]:
+def missing_packages(packages: Sequence[str] = PACKAGES) -> list[str]:
     listing = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *PACKAGES],
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         check=False,
     ).stdout
     installed = {line.split()[0] for line in listing.splitlines() if line.endswith(" installed")}
-    return [package for package in PACKAGES if package not in installed]
+    return [package for package in packages if package not in installed]
 
 
-def setup() -> None:
+def setup(packages: Sequence[str] = PACKAGES) -> None:
     """Install what is missing; do nothing, quickly, when nothing is."""
-    missing = missing_packages()
+    missing = missing_packages(packages)
     if not missing:
         return
     if os.geteuid() != 0:
         raise HarnessError(
-            f"packages are missing and only root may install them: {' '.join(missing)}; run `ksmvm setup` as root"
+            f"packages are missing and only root may install them; as root: apt-get install {' '.join(missing)}"
         )
     environment = system_environment(DEBIAN_FRONTEND="noninteractive")
     with step(f"install {' '.join(missing)}"):

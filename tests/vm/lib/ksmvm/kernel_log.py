@@ -19,6 +19,9 @@ SPLAT = re.compile(
     | \bBad\ pagetable\b
     | \b(KASAN|KCSAN|KFENCE|KMSAN|UBSAN):
     | \bINFO:\ (task|possible|suspicious|trying\ to\ register|rcu|lockdep)
+    | \blockdep:.*\bturning\ off\b
+    | \bturning\ off\ the\ locking\ correctness\ validator\b
+    | \bODEBUG:
     | \bpossible\ (circular|recursive|irq|deadlock|unsafe)
     | \brcu:?.*\bdetected\b.*\bstalls?\b
     | \bgeneral\ protection\ fault\b.*\[\#
@@ -27,7 +30,7 @@ SPLAT = re.compile(
     | \brefcount_t:
     | \bSlab\ cache\ still\ has\ objects\b
     | \bObjects\ remaining\b
-    | \bkmemleak:\ [1-9][0-9]*\ new\b
+    | ^rmmod:
     | \bpage\ dumped\ because\b
     | \bdouble\ fault\b
     """,
@@ -35,6 +38,10 @@ SPLAT = re.compile(
 )
 # Lines of the splat that are not one (KFENCE and the like announce themselves at boot).
 HARMLESS = re.compile(r"\bkfence: initialized\b")
+# kmemleak's report of an object, which follows the log, and code in its trace of who allocated it: of a
+# module, or bare, of one that was unloaded.
+LEAK = re.compile(r"^unreferenced object ")
+MODULE_CODE = re.compile(r"^ +(?:\S+ \[\w+\]|0x[0-9a-f]{16})$")
 # A raw record begins with <N>; N >> 3 is the facility, and the kernel's own is 0.
 RAW = re.compile(r"^<(\d+)>")
 KERNEL_FACILITY = 0
@@ -54,7 +61,8 @@ def is_splat_line(line: str) -> bool:
 
 
 def find_splats(log: str) -> list[str]:
-    """Every complaint in a kernel log, each with the lines that follow it."""
+    """Every complaint in a kernel log, each with the lines that follow it, and every leak of a module's."""
+    log, leaks = _without_leaks(log)
     splats: list[str] = []
     current: list[str] = []
     for line in log.splitlines():
@@ -67,7 +75,22 @@ def find_splats(log: str) -> list[str]:
             current = [line]
     if current:
         splats.append("\n".join(current))
-    return splats
+    return splats + leaks
+
+
+def _without_leaks(log: str) -> tuple[str, list[str]]:
+    """The log, and what kmemleak reported of modules; what the kernel itself lost is not ours to mend."""
+    lines: list[str] = []
+    leaks: list[list[str]] = []
+    inside = False
+    for line in log.splitlines():
+        if LEAK.search(line):
+            leaks.append([])
+            inside = True
+        inside = inside and (not leaks[-1] or line.startswith(" "))
+        (leaks[-1] if inside else lines).append(line)
+    ours = [leak for leak in leaks if any(MODULE_CODE.search(line) for line in leak)]
+    return "\n".join(lines), ["\n".join(leak) for leak in ours]
 
 
 def is_emulator_oops(splats: list[str], own_module: str = "ksm") -> bool:

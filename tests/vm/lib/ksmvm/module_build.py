@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Build a kernel module with the headers and the compiler of the kernel's own suite."""
+"""Build a kernel module with the kernel's headers and the compiler that it was built with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from ksmvm.errors import HarnessError
-from ksmvm.kernels import prepare
+from ksmvm.kernels import PreparedKernel, prepare
 from ksmvm.lock import locked
 from ksmvm.paths import REPOSITORY, cache
 from ksmvm.process import run, system_environment
@@ -25,6 +25,19 @@ shift
 exec chroot "$@"
 """
 BUILT = ("*.o", "*.ko", "*.mod", "*.mod.c", "*.cmd", ".*.cmd", "Module.symvers", "modules.order")
+PROBED = ("ks_probed.h", "*.answer", "*.answer.log", "*.passed")
+
+
+def _make(prepared: PreparedKernel, source: Path) -> list[str]:
+    """make, in the kernel's own root or on this machine."""
+    if not prepared.own_compiler:
+        return ["make", "-C", os.fspath(prepared.headers), f"M={source}"]
+    return [
+        *("unshare", "--mount", "--propagation", "private"),
+        *("sh", "-c", CHROOT_SCRIPT, "ksmvm-build"),
+        *(os.fspath(source), os.fspath(prepared.root)),
+        *("make", "-C", f"/usr/src/linux-headers-{prepared.version}", "M=/mnt"),
+    ]
 
 
 def build_module(
@@ -44,15 +57,13 @@ def build_module(
     log = log or out / "build.log"
     with tempfile.TemporaryDirectory(prefix="ksmvm-build-") as scratch:
         copy = Path(scratch) / "module"
-        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(*BUILT))
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(*BUILT, *PROBED))
         command = [
-            *("unshare", "--mount", "--propagation", "private"),
-            *("sh", "-c", CHROOT_SCRIPT, "ksmvm-build"),
-            *(os.fspath(copy), os.fspath(prepared.root)),
-            *("make", f"-j{os.cpu_count() or 1}", "-C", f"/usr/src/linux-headers-{prepared.version}"),
+            *_make(prepared, copy),
+            f"-j{os.cpu_count() or 1}",
             # The copy is of dkms/ alone, beside which Kbuild would look for VERSION.
             f"KSM_VERSION={(REPOSITORY / 'VERSION').read_text().strip()}",
-            *("M=/mnt", *make_args, "modules"),
+            *(*make_args, "modules"),
         ]
         with step(f"build {source.name} for {prepared.version}"):
             run(command, log=log, env=system_environment())

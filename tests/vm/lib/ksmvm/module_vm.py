@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Module VM: a stock kernel, busybox and one command; seconds from start to end."""
+"""Module VM: a kernel, busybox and one command; seconds from start to end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Optional, Union
 
@@ -24,10 +25,10 @@ from ksmvm.module_stream import ModuleStream
 from ksmvm.paths import GUEST_FILES
 from ksmvm.process import system_environment
 from ksmvm.progress import say
+from ksmvm.secure_boot import SecureBoot
 
 STATUS_TIMEOUT = 124
 STATUS_VM_FAILED = 125
-DEFAULT_MEMORY = 1024
 DEFAULT_TIMEOUT = 600.0
 
 Command = Union[str, Sequence[str]]
@@ -58,13 +59,28 @@ class Result:
 
 
 class ModuleVM:
-    """Runs commands, each in a fresh VM of one kernel."""
+    """Runs commands, each in a fresh VM of one kernel; `memory` in MiB, what the kernel wants by default.
 
-    def __init__(self, kernel: str, *, smp: int = 1, memory: int = DEFAULT_MEMORY, append: str = "") -> None:
+    The time of a `counted` one is instructions: CPU time there is the same on a busy machine.
+    With `secure_boot` firmware loads it, which asks who signed it.
+    """
+
+    def __init__(
+        self,
+        kernel: str,
+        *,
+        smp: int = 1,
+        memory: Optional[int] = None,
+        append: str = "",
+        counted: bool = False,
+        secure_boot: Optional[SecureBoot] = None,
+    ) -> None:
         self.kernel = kernel
         self.smp = smp
         self.memory = memory
         self.append = append
+        self.counted = counted
+        self.secure_boot = secure_boot
 
     def run(
         self,
@@ -72,17 +88,19 @@ class ModuleVM:
         files: Optional[Mapping[str, Union[Path, bytes]]] = None,
         *,
         modules: Sequence[str] = (),
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: Optional[float] = None,
         stream: Optional[BinaryIO] = None,
     ) -> Result:
         """Run `command` as root: a string is a shell's line, a sequence is an argument vector.
 
         `files` maps paths in the VM to files or folders of the machine, or to bytes. `modules` are
-        modules of the stock kernel, loaded before the command starts. Output is copied to `stream`
-        as it comes.
+        modules of the stock kernel, loaded before the command starts. `timeout` is in seconds, ten
+        minutes by default and more on a slow kernel. Output is copied to `stream` as it comes.
         """
         host.require()
         prepared = prepare(self.kernel)
+        if timeout is None:
+            timeout = DEFAULT_TIMEOUT * prepared.patience
         script = command if isinstance(command, str) else f"exec {shlex.join(command)}"
         for attempt in (1, 2):
             result = self._once(prepared, script, files or {}, modules, timeout, stream)
@@ -121,8 +139,10 @@ class ModuleVM:
                 # An Oops ends the run at once; the whole report is on the console by then.
                 append=("loglevel=7", "panic=-1", "oops=panic", *self.append.split()),
                 smp=self.smp,
-                memory=self.memory,
+                memory=self.memory or prepared.memory,
                 console=console,
+                counted=self.counted,
+                load=partial(self.secure_boot.load, Path(scratch)) if self.secure_boot else qemu.direct,
             )
             # QEMU's standard output is the VM's second serial port.
             machine += ["-no-reboot", "-chardev", "stdio,id=line,signal=off"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -15,6 +15,7 @@ from ksmvm.errors import HarnessError
 # A user's PATH may lack sbin (mke2fs) or lead to a Python that Debian's tools do not expect.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ERROR_LINES = 60
+MINUTE = 60.0
 
 
 def system_environment(**extra: str) -> dict[str, str]:
@@ -27,10 +28,12 @@ def run(
     *,
     log: Optional[Path] = None,
     env: Optional[Mapping[str, str]] = None,
+    every_minute: Optional[Callable[[], None]] = None,
 ) -> str:
     """Run to the end and return stdout and stderr together; raise on a failure.
 
-    With `log`, the output is also kept in that file, as it comes.
+    With `log`, the output is also kept in that file, as it comes, and `every_minute` is called while
+    the command runs.
     """
     environment = dict(env) if env is not None else system_environment()
     if log is None:
@@ -48,17 +51,29 @@ def run(
     else:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
-            status = subprocess.run(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                check=False,
-            ).returncode
+            status = _wait(
+                subprocess.Popen(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+                ),
+                every_minute,
+            )
         output = log.read_text(errors="replace")
     if status:
         tail = "\n".join(output.splitlines()[-ERROR_LINES:])
         where = f" (whole output: {log})" if log else ""
         raise HarnessError(f"exit status {status} of: {shlex.join(command)}{where}\n{tail}")
     return output
+
+
+def _wait(process: subprocess.Popen[bytes], every_minute: Optional[Callable[[], None]]) -> int:
+    try:
+        while True:
+            try:
+                return process.wait(MINUTE if every_minute else None)
+            except subprocess.TimeoutExpired:
+                if every_minute:
+                    every_minute()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise

@@ -42,6 +42,20 @@ FLEET_PACKAGES = (
 # Kernels of backports win over the suite's own, and nothing else of backports does.
 BACKPORTS_PIN = "Package: linux-*\\nPin: release n={suite}-backports\\nPin-Priority: 900\\n"
 
+MACHINE_ARCHITECTURE = "amd64"
+# Headers of another architecture depend on its kernel and its compiler. So what they share with
+# this machine's is installed, and they themselves are only unpacked.
+UNPACK_HEADERS = """set -e; chroot "$1" sh -ec '
+cd /tmp
+apt-get -q download {package}
+headers=$(dpkg-deb --field *.deb Depends | grep -o "linux-headers-[^ ,]*")
+rm *.deb
+apt-get -q download "$headers:{architecture}"
+apt-get -q --yes install $(dpkg-deb --field *.deb Depends | grep -oE "linux-(headers-[^ ,]*-common|kbuild-[^ ,]*)")
+dpkg-deb --extract *.deb /
+rm *.deb
+'"""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -53,6 +67,37 @@ class Recipe:
     def digest(self) -> str:
         text = json.dumps([RECIPE_VERSION, asdict(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def options(self) -> list[str]:
+        """What mmdebstrap is told beyond suite and packages."""
+        if not self.backports:
+            return []
+        pin = BACKPORTS_PIN.format(suite=self.suite)
+        return [
+            f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && printf "{pin}" > "$1/etc/apt/preferences.d/backports"'
+        ]
+
+
+@dataclass(frozen=True)
+class HeadersRecipe(Recipe):
+    """A root to build modules in for kernels of another architecture, of which nothing runs.
+
+    headers: packages of that architecture that stand for the newest headers, NAME/SUITE.
+    """
+
+    architecture: str = ""
+    headers: tuple[str, ...] = ()
+
+    def options(self) -> list[str]:
+        return [
+            *super().options(),
+            f"--architectures={MACHINE_ARCHITECTURE},{self.architecture}",
+            *(self._unpack(*package.split("/")) for package in self.headers),
+        ]
+
+    def _unpack(self, name: str, suite: str) -> str:
+        package = f"{name}:{self.architecture}/{suite}"
+        return f"--customize-hook={UNPACK_HEADERS.format(package=package, architecture=self.architecture)}"
 
 
 def location(recipe: Recipe) -> Path:
@@ -86,14 +131,9 @@ def ensure(recipe: Recipe) -> Path:
 def _mmdebstrap(recipe: Recipe, mirrors: Mirrors, target: Path) -> None:
     sources = target.with_suffix(".list")
     sources.write_text(mirrors.sources(recipe.suite, backports=recipe.backports))
-    hooks = []
-    if recipe.backports:
-        pin = BACKPORTS_PIN.format(suite=recipe.suite)
-        hooks.append(
-            f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && printf "{pin}" > "$1/etc/apt/preferences.d/backports"'
-        )
+    options = recipe.options()
     # The speed-ups below are the build's, not the fleet host's: its own apt and dpkg are stock.
-    hooks.append(
+    options.append(
         '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" '
         '"$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1"/etc/ssh/ssh_host_*'
     )
@@ -109,7 +149,7 @@ def _mmdebstrap(recipe: Recipe, mirrors: Mirrors, target: Path) -> None:
             "--dpkgopt=force-confold",
             "--dpkgopt=force-confdef",
             *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "doc", "locale")),
-            *hooks,
+            *options,
             "--skip=cleanup/apt/lists",  # spares every fleet host a full `apt-get update`
             "--skip=check/qemu",
             *(recipe.suite, os.fspath(target), os.fspath(sources)),
