@@ -26,6 +26,12 @@ USER_SCAN = struct.Struct("=II")
 # pages_merged, pages_sharing, zero_pages, saved_bytes, metadata_bytes, profit
 STATISTICS = struct.Struct("=IIiIQQQQQQQQq")
 
+# ksm_region_info: id, addr, length, family, domain, flags, pid, uid, domain_flags,
+# domain_owner, reserved
+REGION_INFO = struct.Struct("=QQQQQIiIIII")
+# ksm_region_list: size, flags, cursor, end, entries, entry_size, nr
+REGION_LIST = struct.Struct("=IIQQQII")
+
 
 def _io(number: int) -> int:
     return _KSMIO << 8 | number
@@ -49,9 +55,11 @@ SET_DOMAIN = _io(0x62)
 AREA_STATISTICS = _io(0x63)
 TASK_STATISTICS = _io(0x64)
 AREA_UNMERGE = _io(0x65)
+LIST_REGIONS = _io(0x66)
 
 TASK_WHOLE = 1 << 0
 TASK_DETACHED = 1 << 1
 TASK_CHILDREN = 1 << 2
+TASK_JOIN = 1 << 3
 DOMAIN_SYSTEM = 1 << 0
 DOMAIN_ZERO_PAGES = 1 << 1

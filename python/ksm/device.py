@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from ksm import abi
 from ksm.errors import DeviceError
+from ksm.region import Region
 from ksm.task import open_task_memory
 
 __all__ = ["Area", "Device", "Scan", "Statistics", "ThreadInfo", "open_task_memory"]
@@ -60,6 +61,13 @@ _SCAN_REMEDY = {
     errno.EBUSY: "memory is or was unmerged; set run to 0 or 1 first",
     errno.EINTR: "a signal came",
 }
+_LIST_REMEDY = {
+    errno.EPERM: "takes CAP_SYS_ADMIN; be root",
+    errno.ENOTTY: "the loaded module cannot tell; update ksm-dkms and reload it",
+    errno.ENOMEM: "no memory",
+}
+# What one call tells at most.
+_LISTED = 512
 _WALK_REMEDY = {
     **_TASK_REMEDY,
     errno.ENOMEM: "memory ran out; free some, and ask again",
@@ -194,6 +202,7 @@ class Area(_Descriptor):
         whole: bool = False,
         detached: bool = False,
         children: bool = False,
+        join: bool = False,
     ) -> None:
         """Let memory of another process be merged; mem_fd is from open_task_memory().
 
@@ -201,10 +210,11 @@ class Area(_Descriptor):
         whole: all its memory, with what it maps later.
         detached: the region outlives this area, until the process ends or it is removed.
         children: its children and theirs too, with whole; takes CAP_SYS_PTRACE.
+        join: with children, one family with those registered so by this area before.
         Raises DeviceError: ESRCH (ended, or execve), EEXIST, EINVAL, EBADF, ENOSPC, EPERM,
         EOPNOTSUPP.
         """
-        flags = _flags(whole, detached, children)
+        flags = _flags(whole, detached, children) | (abi.TASK_JOIN if join else 0)
         self._task("registering", abi.REGISTER_TASK, mem_fd, addr, length, flags)
 
     def remove_task(
@@ -315,6 +325,35 @@ class Device(_Descriptor):
         """
         return self._statistics("counting the process", abi.TASK_STATISTICS, _number(mem_fd))
 
+    def regions(self) -> list[Region]:
+        """Return the detached regions, whoever registered them, in the order they came in.
+
+        One that comes or goes meanwhile may be there or not. Raises DeviceError: EPERM
+        without CAP_SYS_ADMIN, ENOTTY (an older module), ENOMEM.
+        """
+        entries = ctypes.create_string_buffer(_LISTED * abi.REGION_INFO.size)
+        regions: list[Region] = []
+        cursor = end = 0
+        while True:
+            buffer = bytearray(
+                abi.REGION_LIST.pack(
+                    abi.REGION_LIST.size,
+                    0,
+                    cursor,
+                    end,
+                    ctypes.addressof(entries),
+                    abi.REGION_INFO.size,
+                    _LISTED,
+                )
+            )
+            self._ioctl("listing regions", abi.LIST_REGIONS, buffer, _LIST_REMEDY)
+            _, _, cursor, end, _, _, told = abi.REGION_LIST.unpack(buffer)
+            if not told:
+                return regions
+            size = abi.REGION_INFO.size
+            data = entries.raw
+            regions += [Region.unpack(data[at * size : (at + 1) * size]) for at in range(told)]
+
     def info(self) -> ThreadInfo:
         """Pace of the scan thread. A pause of more than 2^32-1 us reads as 2^32-1."""
         buffer = bytearray(abi.KTHREAD_INFO.size)
@@ -330,6 +369,14 @@ class Device(_Descriptor):
         Raises DeviceError: EPERM without CAP_SYS_ADMIN, EINVAL.
         """
         self._pace(f"starting with {pages} pages and {sleep_us} us", sleep_us, pages, max_merge, 1)
+
+    def set_info(self, info: ThreadInfo) -> None:
+        """Set what info() tells, the run state included.
+
+        Raises DeviceError: EPERM without CAP_SYS_ADMIN, EINVAL.
+        """
+        fields = (info.sleep_us, info.pages_to_scan, info.max_merge, info.run)
+        self._pace("setting the pace", *fields)
 
     def stop(self) -> None:
         """Stop the scan thread; nothing is merged any more on return. The pace is kept.

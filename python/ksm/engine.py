@@ -85,7 +85,7 @@ class Engine:
         return self._path(name).is_file()
 
     def read(self, name: str) -> Value:
-        """Value of an attribute: a number, or the chosen word of "[none] scan-time".
+        """Value of an attribute: a number, the chosen word of "[none] scan-time", or a list.
 
         Raises NoSuchAttribute, EngineUnavailable.
         """
@@ -97,6 +97,9 @@ class Engine:
                 raise
             self.require()
             raise NoSuchAttribute(f"{name}: {self._lacks()}") from error
+        tunable = TUNABLES.get(name)
+        if tunable is not None and tunable.kind == "users":
+            return text
         if re.fullmatch(r"-?[0-9]+", text):
             return int(text)
         chosen = re.search(r"\[([^]]+)\]", text)
@@ -134,11 +137,19 @@ class Engine:
         except NoSuchAttribute:
             return None
 
+    def thread_pids(self) -> list[int]:
+        """Pids of all threads that scan, the leader's first; empty when none is seen from here."""
+        try:
+            pids = [int(word) for word in str(self.read("thread_pids")).split()]
+        except NoSuchAttribute:
+            pids = [self.thread_pid() or 0]
+        return [pid for pid in pids if pid]
+
     def thread_cpu_seconds(self) -> float | None:
-        """CPU time that the scan thread has used so far, in seconds; None when not seen."""
-        pid = self.thread_pid()
-        stat = None if pid is None else procfs.read_stat(pid, self.proc)
-        return None if stat is None else stat.cpu_seconds
+        """CPU time that the threads there are have used so far, in seconds; None when not seen."""
+        stats = [procfs.read_stat(pid, self.proc) for pid in self.thread_pids()]
+        seconds = [stat.cpu_seconds for stat in stats if stat is not None]
+        return sum(seconds) if seconds else None
 
     def saved_bytes(self) -> int:
         """Bytes of memory that merging saves now: further mappings and zero pages.

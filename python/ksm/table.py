@@ -11,20 +11,23 @@ from dataclasses import dataclass, field
 from typing import Literal, Union
 
 Value = Union[int, str]
-Kind = Literal["int", "bool", "choice"]
+Kind = Literal["int", "bool", "choice", "users"]
 EngineName = Literal["module", "kernel"]
 
 ENGINES: tuple[EngineName, ...] = ("module", "kernel")
 UINT_MAX = 2**32 - 1
 INT_MAX = 2**31 - 1
+USER_RANGES_MAX = 64
 
 
 @dataclass(frozen=True)
 class Tunable:
     """One writable attribute.
 
-    kind: "int", "bool" (stored as 0 or 1) or "choice" (stored as one of choices).
-    minimum, maximum: inclusive limits, None for a choice; limits() has the engine's own.
+    kind: "int", "bool" (stored as 0 or 1), "choice" (stored as one of choices) or "users" (stored
+        as a list of users and ranges of them, such as 33,1000-1999; "" for none).
+    minimum, maximum: inclusive limits, None for a choice; limits() has the engine's own. Of
+        "users" they are those of each user.
     unit: what a number counts, "" for none.
     default: the value after boot or load; default_of() has the engine's own.
     engines: the engines that can have the attribute.
@@ -60,6 +63,11 @@ class Tunable:
         if self.kind == "choice":
             return " or ".join(self.choices)
         low, high = self.limits(engine)
+        if self.kind == "users":
+            return (
+                f"at most {USER_RANGES_MAX} users and ranges of {low}..{high}, such as"
+                " 33,1000-1999, or nothing for none"
+            )
         if high - low < 3:  # noqa: PLR2004 - few enough to list
             numbers = [str(number) for number in range(low, high + 1)]
             return ", ".join(numbers[:-1]) + " or " + numbers[-1]
@@ -128,6 +136,15 @@ _ALL = (
         minimums={"kernel": 0},
     ),
     _number("sleep_millisecs", 0, UINT_MAX, 20, "ms", "pause between two scans"),
+    _number(
+        "scan_threads",
+        1,
+        64,
+        1,
+        "threads",
+        "threads that share each scan of pages_to_scan pages",
+        engines=("module",),
+    ),
     _flag(
         "adopt_mergeable",
         0,
@@ -157,6 +174,15 @@ _ALL = (
         0,
         "",
         "with scan_all: leave out processes of users with a lower number",
+        engines=("module",),
+    ),
+    Tunable(
+        "scan_all_exclude_uids",
+        "users",
+        "",
+        "with scan_all: leave out processes of these users, such as 33,1000-1999",
+        minimum=0,
+        maximum=UINT_MAX,
         engines=("module",),
     ),
     _flag(
@@ -192,7 +218,7 @@ _ALL = (
         engines=("module",),
     ),
     _flag("use_zero_pages", 0, "merge empty pages with the kernel's zero page"),
-    _flag("smart_scan", 1, "skip pages that often failed to merge", defaults={"module": 0}),
+    _flag("smart_scan", 1, "skip pages that often failed to merge"),
     Tunable(
         "thp_mode",
         "choice",

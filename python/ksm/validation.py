@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 from ksm.engine import Engine
 from ksm.errors import BadValue
-from ksm.table import COUNTERS, TUNABLES, EngineName, Tunable, Value
+from ksm.table import COUNTERS, TUNABLES, USER_RANGES_MAX, EngineName, Tunable, Value
 
 # What YAML 1.1 and its tools make of a switch.
 _WORDS = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
 
 
 def parse(tunable: Tunable, value: object, engine: EngineName) -> Value:
-    """Value as it is stored: an int in the engine's limits, or one of the choices.
+    """Value as it is stored: an int in the engine's limits, one of the choices, or a list of users.
 
     Takes an int, or its decimal digits as text. A boolean is taken only by a switch
     (kind "bool"), in YAML's words too: `run: yes` is an accident more often than not.
@@ -26,6 +26,8 @@ def parse(tunable: Tunable, value: object, engine: EngineName) -> Value:
         if value in tunable.choices:
             return str(value)
         raise _bad(tunable, value, f"{value!r} is unknown", engine)
+    if tunable.kind == "users":
+        return _users(tunable, value, engine)
     if isinstance(value, bool):
         if tunable.kind == "bool":
             return int(value)
@@ -42,6 +44,29 @@ def parse(tunable: Tunable, value: object, engine: EngineName) -> Value:
     if not low <= number <= high:
         raise _bad(tunable, value, f"{number} is out of range", engine)
     return number
+
+
+def _users(tunable: Tunable, value: object, engine: EngineName) -> str:
+    """Return a list of users as the module shows it, so that wanted and observed compare."""
+    # Of one user YAML makes a number.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str):
+        raise _bad(tunable, value, f"{value!r} is no list of users", engine)
+    words = text.strip().split(",") if text.strip() else []
+    if len(words) > USER_RANGES_MAX:
+        raise _bad(tunable, value, f"{len(words)} users and ranges are too many", engine)
+    shown = []
+    for word in words:
+        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", word)
+        if not match:
+            raise _bad(tunable, value, f"{word!r} is no user and no range", engine)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first > last:
+            raise _bad(tunable, value, f"{word!r} ends before it begins", engine)
+        if last > tunable.limits(engine)[1]:
+            raise _bad(tunable, value, f"{last} is out of range", engine)
+        shown.append(str(first) if first == last else f"{first}-{last}")
+    return ",".join(shown)
 
 
 def validate(changes: Mapping[str, object], engine: Engine | EngineName) -> dict[str, Value]:

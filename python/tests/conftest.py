@@ -12,7 +12,7 @@ from typing import Any, Callable
 import pytest
 
 from ksm import abi, device
-from ksm.cli import process, thread
+from ksm.cli import process, regions, thread
 from ksm.engine import Engine
 from ksm.table import EngineName, Value
 
@@ -194,4 +194,5 @@ def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Driver:
 
     monkeypatch.setattr(thread, "Device", StandInDevice)
     monkeypatch.setattr(process, "Device", StandInDevice)
+    monkeypatch.setattr(regions, "Device", StandInDevice)
     return stand_in

@@ -43,6 +43,8 @@ int main(void)
     NUMBER(TASK_WHOLE);
     NUMBER(TASK_DETACHED);
     NUMBER(TASK_CHILDREN);
+    NUMBER(TASK_JOIN);
+    NUMBER(LIST_REGIONS);
     FIELD(ksm_kthread_info, sleep);
     FIELD(ksm_kthread_info, pages_to_scan);
     FIELD(ksm_kthread_info, max_pages_to_merge);
@@ -75,9 +77,28 @@ int main(void)
     FIELD(ksm_statistics, saved_bytes);
     FIELD(ksm_statistics, metadata_bytes);
     FIELD(ksm_statistics, profit);
-    printf("sizes %zu %zu %zu %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
+    FIELD(ksm_region_info, id);
+    FIELD(ksm_region_info, addr);
+    FIELD(ksm_region_info, length);
+    FIELD(ksm_region_info, family);
+    FIELD(ksm_region_info, domain);
+    FIELD(ksm_region_info, flags);
+    FIELD(ksm_region_info, pid);
+    FIELD(ksm_region_info, uid);
+    FIELD(ksm_region_info, domain_flags);
+    FIELD(ksm_region_info, domain_owner);
+    FIELD(ksm_region_info, reserved);
+    FIELD(ksm_region_list, size);
+    FIELD(ksm_region_list, flags);
+    FIELD(ksm_region_list, cursor);
+    FIELD(ksm_region_list, end);
+    FIELD(ksm_region_list, entries);
+    FIELD(ksm_region_list, entry_size);
+    FIELD(ksm_region_list, nr);
+    printf("sizes %zu %zu %zu %zu %zu %zu %zu %zu\n", sizeof(struct ksm_kthread_info),
            sizeof(struct ksm_memory_region), sizeof(struct ksm_task_region),
-           sizeof(struct ksm_domain), sizeof(struct ksm_user_scan), sizeof(struct ksm_statistics));
+           sizeof(struct ksm_domain), sizeof(struct ksm_user_scan), sizeof(struct ksm_statistics),
+           sizeof(struct ksm_region_info), sizeof(struct ksm_region_list));
     return 0;
 }
 """
@@ -89,6 +110,8 @@ FIELDS = {
     "ksm_domain": (4, 4, 8, 8),
     "ksm_user_scan": (4, 4),
     "ksm_statistics": (4, 4, 4, 4, *(8,) * 9),
+    "ksm_region_info": (*(8,) * 5, *(4,) * 6),
+    "ksm_region_list": (4, 4, 8, 8, 8, 4, 4),
 }
 
 
@@ -109,7 +132,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
 
 def test_numbers(header: list[list[str]]) -> None:
     numbers = {line[0]: int(line[1]) for line in header if len(line) == 2}
-    assert len(numbers) == 20
+    assert len(numbers) == 22
     assert numbers == {name: getattr(abi, name) for name in numbers}
 
 
@@ -126,5 +149,7 @@ def test_layouts(header: list[list[str]]) -> None:
         abi.DOMAIN,
         abi.USER_SCAN,
         abi.STATISTICS,
+        abi.REGION_INFO,
+        abi.REGION_LIST,
     )
     assert [int(size) for size in sizes_of_structs] == [layout.size for layout in layouts]

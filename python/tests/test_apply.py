@@ -81,6 +81,17 @@ def test_unmerges_for_merge_across_nodes(
     assert engine.writes == writes
 
 
+@pytest.mark.parametrize(("name", "value"), [("domain_mode", "cgroup"), ("max_page_sharing", 8)])
+def test_unmerges_for_whatever_needs_it(system: System, name: str, value: str | int) -> None:
+    engine = system.add_module(
+        run=1, domain_mode="[global] user cgroup process", max_page_sharing=256
+    )
+    apply(engine, {name: value, "pages_to_scan": 500})
+    order = [written for written, _ in engine.writes]
+    assert order.index("run") < order.index(name) < len(order) - 1
+    assert (engine.writes[0], engine.writes[-1]) == (("run", 2), ("run", 1))
+
+
 def test_an_idle_engine_need_not_unmerge(system: System) -> None:
     engine = system.add_kernel()
     apply(engine, {"max_page_sharing": 8})

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -14,8 +15,9 @@ from typing import Callable
 import pytest
 from conftest import MIB, Driver, System
 
-from ksm import abi, engine
+from ksm import abi, engine, kmod, reload
 from ksm.cli import main, settings, status, thread
+from ksm.handover import Outcome
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 Run = Callable[..., "tuple[int, str, str]"]
@@ -97,6 +99,18 @@ def test_set(host: System, run: Run) -> None:
     assert module.tunables()["pages_to_scan"] == 500
 
 
+def test_lists_of_users(host: System, run: Run) -> None:
+    module = host.add_module(scan_all_exclude_uids="")
+    name = "scan_all_exclude_uids"
+    assert run("set", f"{name}=33,07-9")[:2] == (0, f"{name}: none -> 33,7-9\n")
+    assert run("set", f"{name}=33,7-9")[1] == f"{name}: 33,7-9, as it was\n"
+    assert re.search(rf"^  {name} +33,7-9$", run("status")[1], re.M)
+    assert run("set", f"{name}=" + ",".join(map(str, range(10000, 10064))))[0] == 0
+    assert re.search(rf"^  {name} +64 entries$", run("status")[1], re.M)
+    assert run("set", f"{name}=")[0] == 0
+    assert module.read(name) == ""
+
+
 def test_set_check_and_json(host: System, run: Run) -> None:
     module = host.add_module()
     code, output, _ = run("set", "--check", "--json", "run=1")
@@ -118,7 +132,8 @@ def test_set_check_and_json(host: System, run: Run) -> None:
         (["set", "run=5"], "run: 5 is out of range; write 0, 1 or 2"),
         (["set", "run=1", "run=2"], "run: is given twice, 1 and 2"),
         (["set", "run"], "'run' is no NAME=VALUE"),
-        (["set", "run="], "'run=' is no NAME=VALUE"),
+        (["set", "run="], "run: '' is not a whole number"),
+        (["set", "=1"], "'=1' is no NAME=VALUE"),
         (["set"], "required: NAME=VALUE"),
         (["set", "--engine", "uksm", "run=1"], "'uksm'"),
         ([], "required: COMMAND"),
@@ -308,6 +323,137 @@ def test_statistics(driver: Driver, run: Run, sleeper: int) -> None:
     code, _, errors = run("statistics", "--pid", str(sleeper))
     assert code == 1
     assert "update ksm-dkms" in errors
+
+
+def _lister(infos: list[tuple[int, ...]], step: int) -> Callable[[bytearray], int]:
+    """KSM_LIST_REGIONS of a driver that tells so many in one call."""
+
+    def answer(argument: bytearray) -> int:
+        size, _, cursor, end, entries, entry_size, room = abi.REGION_LIST.unpack(argument)
+        assert (size, entry_size) == (abi.REGION_LIST.size, abi.REGION_INFO.size)
+        end = end if cursor else infos[-1][0] if infos else 0
+        left = [info for info in infos if cursor < info[0] <= end][: min(step, room)]
+        data = b"".join(abi.REGION_INFO.pack(*info) for info in left)
+        ctypes.memmove(entries, data, len(data))
+        cursor = left[-1][0] if left else cursor
+        told = abi.REGION_LIST.pack(size, 0, cursor, end, entries, entry_size, len(left))
+        argument[:] = told
+        return 0
+
+    return answer
+
+
+def test_regions(driver: Driver, run: Run) -> None:
+    whole, family = abi.TASK_WHOLE | abi.TASK_DETACHED, 7 | abi.TASK_CHILDREN
+    infos = [
+        (3, 0, 0, 0, 77, whole, 4711, 1000, 0, 1000, 0),
+        (4, 0x10000, 8192, 0, 9, abi.TASK_DETACHED, 0, 0, abi.DOMAIN_SYSTEM, 0, 0),
+        (9, 0, 0, 2, 0, family, 4712, 0, 3, 0, 0),
+    ]
+    for step in (1, 2, 512):
+        driver.answers[abi.LIST_REGIONS] = _lister(infos, step)
+        code, output, _ = run("regions")
+        assert code == 0
+        assert [re.split(r"  +", line) for line in output.splitlines()] == [
+            ["process", "memory", "family", "domain", "uid"],
+            ["4711", "whole", "-", "77 of uid 1000", "1000"],
+            ["-", "0x10000-0x12000", "-", "system 9", "0"],
+            ["4712", "whole", "2", "common, zero pages", "0"],
+        ]
+    code, output, _ = run("regions", "--json")
+    first, second, _ = json.loads(output)
+    assert (first["number"], first["pid"], first["whole"], first["domain_owner"]) == (
+        3,
+        4711,
+        True,
+        1000,
+    )
+    assert (second["addr"], second["length"], second["domain_system"]) == (0x10000, 8192, True)
+
+
+def test_no_regions(driver: Driver, run: Run) -> None:
+    driver.answers[abi.LIST_REGIONS] = _lister([], 512)
+    assert run("regions")[1] == "process  memory  family  domain  uid\n"
+    assert run("regions", "--json")[1] == "[]\n"
+    driver.fail[abi.LIST_REGIONS] = errno.EPERM
+    assert run("regions")[2].endswith("takes CAP_SYS_ADMIN; be root (EPERM)\n")
+
+
+def test_status_tells_a_pending_reload(
+    host: System, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.add_module(version="0.1.0")
+    (host.root / "sys/module/ksm/srcversion").write_text("A1\n")
+    new = kmod.Installed("ksm.ko", kmod.Build("0.1.0", "A1"), "6.1", signed=False)
+    monkeypatch.setattr(kmod, "installed", lambda: new)
+    assert "reload" not in run("status")[1]
+    assert json.loads(run("status", "--json")[1])["reload_required"] is False
+    new = kmod.Installed("ksm.ko", kmod.Build("0.1.0", "B2"), "6.1", signed=False)
+    assert "another build of 0.1.0, reload pending: ksmctl reload\n" in run("status")[1]
+    new = kmod.Installed("ksm.ko", kmod.Build("0.2.0", "B2"), "6.1", signed=False)
+    assert re.search(r"^installed +0\.2\.0, reload pending", run("status")[1], re.M)
+    told = json.loads(run("status", "--json")[1])
+    assert (told["version"], told["version_installed"]) == ("0.1.0", "0.2.0")
+    assert (told["srcversion"], told["srcversion_installed"]) == ("A1", "B2")
+    assert told["reload_required"] is True
+    monkeypatch.setattr(reload, "pending", lambda: True)
+    assert "was interrupted; go on with it: ksmctl reload\n" in run("status")[1]
+    host.add_kernel()
+    assert "reload_required" not in json.loads(run("status", "--json", "--engine", "kernel")[1])
+
+
+OLD, NEW = kmod.Build("0.1.0", "A1"), kmod.Build("0.2.0", "B2")
+
+
+@pytest.mark.parametrize(
+    ("report", "pending", "code", "said"),
+    [
+        (reload.Report("nothing", OLD, OLD), False, 0, "0.1.0 (A1): the installed build is the"),
+        (reload.Report("would", OLD, NEW, 3), False, 0, "0.2.0 (B2)\nregions: 3 to hand over\n"),
+        (
+            reload.Report("reloaded", OLD, NEW, 3, Outcome(1, 1, 1), ["gone"], ["smart_scan"]),
+            False,
+            0,
+            "reloaded: 0.1.0 (A1) -> 0.2.0 (B2)\n"
+            "regions: 1 handed over, 1 ended meanwhile, 1 there already\n"
+            "lost: gone\nleft out, the new build has no such tunable: smart_scan\n",
+        ),
+        (reload.Report("resumed", OLD, NEW, 3, problems=["mend"]), True, 3, "resumed: 0.1.0"),
+        (reload.Report("resumed", OLD, NEW, began="noon"), False, 0, "with the reload of noon\n"),
+        (
+            reload.Report("reloaded", OLD, None, 3, problems=["mend"]),
+            True,
+            3,
+            "no module is loaded",
+        ),
+        (reload.Report("kept", OLD, OLD, 3, problems=["mend"]), False, 1, "0.1.0 (A1) runs again"),
+        (reload.Report("kept", OLD, OLD, 3, problems=["mend"]), True, 3, "0.1.0 (A1) runs again"),
+    ],
+)
+def test_reload_says_what_it_did(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    report: reload.Report,
+    pending: bool,
+    code: int,
+    said: str,
+) -> None:
+    given: dict[str, object] = {}
+
+    def stand_in(**arguments: object) -> reload.Report:
+        given.update(arguments)
+        return report
+
+    monkeypatch.setattr(reload, "reload", stand_in)
+    monkeypatch.setattr(reload, "pending", lambda: pending)
+    status, output, errors = run("reload", "--force")
+    assert status == code
+    assert said in output
+    assert errors == "".join(f"ksmctl: {problem}\n" for problem in report.problems)
+    assert (given["force"], given["same"], given["dry_run"]) == (True, False, False)
+    status, output, _ = run("reload", "--json", "--same", "--dry-run")
+    assert (status, json.loads(output)["action"]) == (code, report.action)
+    assert (given["force"], given["same"], given["dry_run"]) == (False, True, True)
 
 
 @pytest.mark.skipif(Path(abi.DEVICE).exists(), reason="the module is loaded here")

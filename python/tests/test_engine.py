@@ -28,6 +28,13 @@ def test_reads_numbers_signs_and_choices(system: System) -> None:
     assert engine.read("advisor_mode") == "scan-time"
 
 
+def test_a_list_of_users_is_text(system: System) -> None:
+    engine = system.add_module(scan_all_exclude_uids="33")
+    assert engine.read("scan_all_exclude_uids") == "33"
+    engine.write("scan_all_exclude_uids", "")
+    assert engine.read("scan_all_exclude_uids") == ""
+
+
 def test_missing_attributes_are_left_out(system: System) -> None:
     engine = system.add_module()
     (engine.root / "adopt_mergeable").unlink()
@@ -93,6 +100,19 @@ def test_a_name_may_hold_parentheses_and_spaces(system: System) -> None:
 def test_an_ended_thread_has_no_cpu_time(system: System) -> None:
     assert system.add_module(thread_pid=513).thread_cpu_seconds() is None
     assert system.add_module(thread_pid=0).thread_pid() is None
+
+
+def test_all_threads_are_asked_for_their_cpu_time(system: System) -> None:
+    for pid in (512, 513, 514):
+        system.add_task(pid, "ksm_scan", KTHREAD, TICKS, 0)
+    engine = system.add_module(thread_pids="512 514 0")
+    assert engine.thread_pids() == [512, 514]
+    assert engine.thread_cpu_seconds() == pytest.approx(2.0)
+    assert system.add_module(thread_pids=513).thread_pids() == [513]
+
+
+def test_a_module_that_has_one_thread_says_so(system: System) -> None:
+    assert system.add_module().thread_pids() == [512]
 
 
 def test_select_prefers_the_module(system: System) -> None:

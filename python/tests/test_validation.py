@@ -34,6 +34,47 @@ def test_accepts(name: str, value: object, stored: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ("33,1000-1999", "33,1000-1999"),
+        (" 007,0-010\n", "7,0-10"),
+        ("7-7", "7"),
+        (33, "33"),
+        ("0-4294967295", "0-4294967295"),
+        ("", ""),
+        (",".join(["1-2"] * 64), ",".join(["1-2"] * 64)),
+    ],
+)
+def test_accepts_lists_of_users(value: object, stored: str) -> None:
+    assert validate({"scan_all_exclude_uids": value}, "module") == {"scan_all_exclude_uids": stored}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("1,,2", "'' is no user and no range; write at most 64 users and ranges of 0..4294967295"),
+        ("1, 2", "' 2' is no user and no range"),
+        ("1-", "'1-' is no user"),
+        ("1-2-3", "'1-2-3' is no user"),
+        ("root", "'root' is no user"),
+        ("٣", "is no user"),
+        ("2-1", "'2-1' ends before it begins"),
+        ("4294967296", "4294967296 is out of range"),
+        (-1, "'-1' is no user"),
+        (True, "True is no list of users"),
+        ([33], "[33] is no list of users"),
+        (None, "None is no list of users"),
+        (",".join("1" * 65), "65 users and ranges are too many"),
+    ],
+)
+def test_refuses_lists_of_users(value: object, text: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        validate({"scan_all_exclude_uids": value}, "module")
+    assert str(caught.value).startswith("scan_all_exclude_uids: ")
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "engine", "text"),
     [
         ("run", True, "kernel", "run: True is a boolean; write 0, 1 or 2"),

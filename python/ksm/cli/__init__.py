@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""ksmctl, the command. Exit status: 0 done, 1 the operation failed, 2 usage or bad value."""
+"""ksmctl, the command.
+
+Exit status: 0 done, 1 the operation failed, 2 usage or bad value, 3 a reload is to be gone on with.
+"""
 
 from __future__ import annotations
 

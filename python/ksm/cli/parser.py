@@ -6,11 +6,14 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from ksm.cli import process, settings, status, thread
+from ksm.cli import doctor, expect, policy, process, regions, reload, settings, status, thread
+from ksm.policy import loop
 from ksm.version import version
 
 # Of a C unsigned int, what the ioctls take.
 _UINT_MAX = 2**32 - 1
+# Of ksmctl policy run, in seconds.
+_SHORTEST, _LONGEST = 0.1, 3600.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,9 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ksmctl {version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_status(commands)
+    _add_doctor(commands)
     _add_set(commands)
+    _add_expect(commands)
     _add_thread(commands)
     _add_process(commands)
+    _add_reload(commands)
+    _add_policy(commands)
     return parser
 
 
@@ -46,6 +53,13 @@ def _add_status(commands: _Commands[_Parser]) -> None:
     parser.set_defaults(function=status.run)
 
 
+def _add_doctor(commands: _Commands[_Parser]) -> None:
+    parser = commands.add_parser("doctor", help="find what is in the way, and say the remedy")
+    _add_engine(parser, "auto (default): the module where anything of it is, else the kernel's own")
+    _add_json(parser)
+    parser.set_defaults(function=doctor.run)
+
+
 def _add_set(commands: _Commands[_Parser]) -> None:
     parser = commands.add_parser("set", help="set tunables, all or none")
     _add_engine(parser)
@@ -53,6 +67,18 @@ def _add_set(commands: _Commands[_Parser]) -> None:
     parser.add_argument("--check", action="store_true", help="say what would change, no more")
     parser.add_argument("changes", metavar="NAME=VALUE", nargs="+", type=settings.assignment)
     parser.set_defaults(function=settings.run)
+
+
+def _add_expect(commands: _Commands[_Parser]) -> None:
+    parser = commands.add_parser("expect", help="look for a while whether merging is as expected")
+    _add_engine(parser)
+    parser.add_argument(
+        "--seconds", type=expect.seconds, default=10, metavar="N", help="how long (default: 10)"
+    )
+    parser.add_argument("--since", metavar="MARK", help="leave out what was logged before")
+    _add_json(parser)
+    parser.add_argument("expected", metavar="NAME=VALUE", nargs="*", type=settings.assignment)
+    parser.set_defaults(function=expect.run)
 
 
 def _add_thread(commands: _Commands[_Parser]) -> None:
@@ -96,14 +122,54 @@ def _add_process(commands: _Commands[_Parser]) -> None:
     )
     _add_json(statistics)
     statistics.set_defaults(function=process.statistics)
+    listed = commands.add_parser("regions", help="show what was registered, by whomever")
+    _add_json(listed)
+    listed.set_defaults(function=regions.run)
 
 
-def _add_engine(parser: argparse.ArgumentParser) -> None:
+def _add_reload(commands: _Commands[_Parser]) -> None:
+    parser = commands.add_parser("reload", help="replace the loaded module by the installed one")
+    parser.add_argument("--dry-run", action="store_true", help="look whether it can be, no more")
+    parser.add_argument("--same", action="store_true", help="also by the build that runs already")
+    parser.add_argument("--force", action="store_true", help="also where regions would be lost")
+    _add_json(parser)
+    parser.set_defaults(function=reload.run)
+
+
+def _add_policy(commands: _Commands[_Parser]) -> None:
+    parser = commands.add_parser("policy", help="say which tasks are merged in which domain")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    listed = verbs.add_parser("list", help="show the policies")
+    listed.set_defaults(function=policy.listed)
+    check = verbs.add_parser("check", help="look what is wrong in files")
+    check.add_argument("file", metavar="FILE", nargs="*", help="(default: all of the folder)")
+    check.set_defaults(function=policy.check)
+    apply = verbs.add_parser("apply", help="register and remove what is due now")
+    apply.set_defaults(function=policy.apply)
+    status = verbs.add_parser("status", help="show the tasks that match")
+    status.set_defaults(function=policy.status)
+    for verb in (listed, check, apply, status):
+        _add_json(verb)
+    run = verbs.add_parser("run", help="apply again and again, as the service does")
+    run.add_argument(
+        "--interval",
+        type=_seconds,
+        default=loop.INTERVAL,
+        metavar="SECONDS",
+        help=f"between two looks (default: {loop.INTERVAL:g})",
+    )
+    run.set_defaults(function=policy.run)
+
+
+def _add_engine(
+    parser: argparse.ArgumentParser,
+    text: str = "auto (default): the module where it is loaded, else the kernel's own",
+) -> None:
     parser.add_argument(
         "--engine",
         choices=("auto", "module", "kernel"),
         default="auto",
-        help="auto (default): the module where it is loaded, else the kernel's own",
+        help=text,
     )
 
 
@@ -115,6 +181,18 @@ def _uint(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > _UINT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is no number; write 0..{_UINT_MAX}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time between looks; write {_SHORTEST:g}..{_LONGEST:g} seconds"
+        )
+    return seconds
 
 
 def _pid(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from ksm.cli.output import print_json
+from ksm.cli.output import print_json, shown
 from ksm.engine import select
 from ksm.errors import BadValue
 from ksm.tunables import Change, apply
@@ -14,7 +14,8 @@ from ksm.tunables import Change, apply
 def assignment(text: str) -> tuple[str, str]:
     """NAME=VALUE as a pair; raises ArgumentTypeError."""
     name, equals, value = text.partition("=")
-    if not (name and equals and value):
+    # No value is a list with nothing in it; what must have one says so itself.
+    if not (name and equals):
         raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE; write for example run=1")
     return name, value
 
@@ -44,9 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(change: Change, check: bool) -> None:
+    remark = " (not done: --check)" if check else ""
     for name, before in change.before.items():
         after = change.after[name]
         if before == after:
-            print(f"{name}: {after}, as it was")
+            print(f"{name}: {shown(after)}, as it was")
         else:
-            print(f"{name}: {before} -> {after}" + (" (not done: --check)" if check else ""))
+            print(f"{name}: {shown(before)} -> {shown(after)}{remark}")
