@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,12 @@ import pytest
 TREE = Path(__file__).resolve().parents[2]
 # The tools of the system, not those of the virtual environment that runs pytest.
 ENVIRONMENT = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+# Versions that come after this tree's: one that does not compile, and a better one.
+BROKEN, GOOD = "9.0.0", "9.1.0"
+
+# The distribution that fedora_root.py emulates, and the root's own Python.
+TARGET = "fc42=3.13"
 
 
 def run(*command: object, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
@@ -93,4 +100,56 @@ def repository(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("a" * 100)
     repository = tmp_path_factory.mktemp("repository") / "apt"
     run(TREE / "debian/make-repository", dist, repository, env={**ENVIRONMENT, "KSM_CACHE": str(cache)})
+    return repository
+
+
+def another_version(source: Path, version: str, number: str, work: Path, sabotage: bool = False) -> Path:
+    """Build the packages under another version number; give the directory they lie in."""
+    tree = work / "ksm-fleet"
+    shutil.copytree(source, tree)
+    for name in ("VERSION", "galaxy.yml"):
+        file = tree / name
+        file.write_text(file.read_text().replace(version, number))
+    changelog = tree / "debian/changelog"
+    changelog.write_text(changelog.read_text().replace(f"({version})", f"({number})", 1))
+    if sabotage:
+        with (tree / "dkms/main.c").open("a") as main:
+            main.write('#error "broken on purpose"\n')
+    options = {"DEB_BUILD_OPTIONS": "nocheck", "KSM_CACHE": str(work / "cache")}
+    run(tree / "debian/build", work / "dist", env={**ENVIRONMENT, **options})
+    return work / "dist"
+
+
+@pytest.fixture(scope="session")
+def versions(dist: Path, source: Path, version: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed repository with this version, a later one, and one that does not compile."""
+    work = tmp_path_factory.mktemp("versions")
+    together = work / "together"
+    together.mkdir()
+    later = another_version(source, version, GOOD, work / "good")
+    broken = another_version(source, version, BROKEN, work / "broken", sabotage=True)
+    for folder in (dist, later, broken):
+        for deb in folder.glob("*.deb"):
+            os.link(deb, together / deb.name) if deb.stat().st_dev == work.stat().st_dev else shutil.copy(deb, together)
+    repository = work / "apt"
+    run(TREE / "debian/make-repository", together, repository, env={**ENVIRONMENT, "KSM_CACHE": str(work / "keys")})
+    return repository
+
+
+@pytest.fixture(scope="session")
+def rpm_dist(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with the rpm packages of this tree, for the distribution that the tests emulate."""
+    built = tmp_path_factory.mktemp("rpm") / "dist"
+    # With what is there already of Debian's packages.
+    shutil.copytree(dist, built, ignore=shutil.ignore_patterns("apt", "rpm", "*.rpm"))
+    run(TREE / "rpm/build", built, TARGET)
+    return built
+
+
+@pytest.fixture(scope="session")
+def rpm_repository(rpm_dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed dnf repository of them; its key is made for this run."""
+    cache = tmp_path_factory.mktemp("b" * 100)
+    repository = tmp_path_factory.mktemp("repository") / "rpm"
+    run(TREE / "rpm/make-repository", rpm_dist, repository, env={**ENVIRONMENT, "KSM_CACHE": str(cache)})
     return repository

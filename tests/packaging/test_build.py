@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from conftest import ENVIRONMENT, run
+from conftest import ENVIRONMENT, TREE, run
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -21,12 +22,29 @@ def test_reproducible_and_built_only_once(source: Path, dist: Path, tmp_path: Pa
     again = tmp_path / "dist"
     options = {"env": {**ENVIRONMENT, "KSM_CACHE": str(tmp_path / "cache"), "TZ": "Pacific/Kiritimati"}, "umask": 0o077}
     run(source / "debian/build", again, **options)
-    assert len(digests(dist)) == 4
+    assert len(digests(dist)) == 5
     assert digests(again) == digests(dist)
 
     times = {file: file.stat().st_mtime_ns for file in again.iterdir()}
     assert "up to date" in run(source / "debian/build", again, **options).stdout
     assert {file: file.stat().st_mtime_ns for file in again.iterdir()} == times
+
+
+def test_python_source_package(tmp_path: Path) -> None:
+    """What the tree has as links into the collection is in it as files."""
+    for name in ("python", "plugins", "VERSION"):
+        shutil.copytree(TREE / name, tmp_path / name, symlinks=True) if (TREE / name).is_dir() else shutil.copy(
+            TREE / name, tmp_path / name
+        )
+    run("python3", "-m", "hatchling", "build", "--target", "sdist", cwd=tmp_path / "python")
+    (archive,) = (tmp_path / "python/dist").glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        members = {member.name.partition("/")[2]: member for member in opened.getmembers()}
+        for file in (TREE / "python/ksm/doctor").glob("*.py"):
+            content = opened.extractfile(members[f"ksm/doctor/{file.name}"])
+            assert content is not None
+            assert content.read() == file.read_bytes()
+    assert not any(member.issym() for member in members.values())
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from conftest import ENVIRONMENT, Package, run, tree_files
 
+BASH = "usr/share/bash-completion/completions/ksmctl"
+ZSH = "usr/share/zsh/vendor-completions/_ksmctl"
+SERVICE = "lib/systemd/system/ksm-policy.service"
 COLLECTION = "usr/share/ansible/collections/ansible_collections/ksm/fleet"
 
 
-def test_there_are_four_packages(packages: dict[str, Package]) -> None:
-    assert set(packages) == {"ksm-dkms", "python3-ksm", "ksm-tools", "ansible-collection-ksm"}
+def test_there_are_five_packages(packages: dict[str, Package]) -> None:
+    assert set(packages) == {"ksm-dkms", "ksm-dev", "python3-ksm", "ksm-tools", "ansible-collection-ksm"}
 
 
 def test_module_source(packages: dict[str, Package], source: Path, version: str) -> None:
@@ -23,7 +27,8 @@ def test_module_source(packages: dict[str, Package], source: Path, version: str)
     expected = tree_files(source / "dkms", ".") - {"dkms.conf.in"}
     assert package.files(place) == expected | {"dkms.conf", "VERSION"}
     assert {name for name in package.files() if not name.startswith(place)} == {
-        "lib/udev/rules.d/60-ksm-dkms.rules"
+        "lib/udev/rules.d/60-ksm-dkms.rules",
+        "usr/share/man/man4/ksm.4.gz",
     }
     for name in expected:
         assert (package.root / place / name).read_bytes() == (source / "dkms" / name).read_bytes()
@@ -53,13 +58,57 @@ def test_python_package(packages: dict[str, Package], source: Path, version: str
 
 def test_command(packages: dict[str, Package], version: str) -> None:
     tools = packages["ksm-tools"]
-    assert tools.files() == {"usr/sbin/ksmctl", "usr/share/man/man8/ksmctl.8.gz"}
+    manuals = {f"usr/share/man/man{name[-1]}/{name}.gz" for name in ("ksmctl.8", "ksm-policy.conf.5")}
+    assert tools.files() == {"usr/sbin/ksmctl", SERVICE, BASH, ZSH, *manuals}
     ksmctl = tools.root / "usr/sbin/ksmctl"
     assert os.access(ksmctl, os.X_OK)
     assert ksmctl.read_text().startswith("#!/usr/bin/python3\n")
     site = packages["python3-ksm"].root / "usr/lib/python3/dist-packages"
     shown = run(ksmctl, "--version", env={**ENVIRONMENT, "PYTHONPATH": str(site)}).stdout
     assert version in shown
+
+
+def test_service(packages: dict[str, Package], source: Path) -> None:
+    """It waits for policies, and for somebody to enable it."""
+    tools = packages["ksm-tools"]
+    assert (tools.root / "etc/ksm/policy.d").is_dir()
+    service = tools.root / SERVICE
+    assert service.read_bytes() == (source / "debian/ksm-tools.ksm-policy.service").read_bytes()
+    assert "ConditionPathExistsGlob=/etc/ksm/policy.d/*.conf\n" in service.read_text()
+    script = run("dpkg-deb", "--info", tools.deb, "postinst").stdout
+    assert "deb-systemd-invoke try-restart 'ksm-policy.service'" in script
+    # What an administrator enabled stays so.
+    assert re.findall(r"deb-systemd-helper enable .*", script) == re.findall(
+        r"was-enabled 'ksm-policy.service'; then\n(?:\s*#.*\n)?\s*(deb-systemd-helper enable .*)", script
+    )
+    assert len(re.findall("deb-systemd-invoke", script)) == 1
+    assert "deb-systemd-invoke stop ksm-policy.service" in run("dpkg-deb", "--info", tools.deb, "prerm").stdout
+
+
+def test_completion(packages: dict[str, Package], source: Path) -> None:
+    for path, name in ((BASH, "ksmctl"), (ZSH, "_ksmctl")):
+        shipped = packages["ksm-tools"].root / path
+        assert shipped.read_bytes() == (source / "python/completion" / name).read_bytes()
+
+
+def test_header(packages: dict[str, Package], source: Path, tmp_path: Path) -> None:
+    """A program finds it by its name alone."""
+    package = packages["ksm-dev"]
+    assert package.files() == {"usr/include/linux/ksm_dev.h"}
+    header = package.root / "usr/include/linux/ksm_dev.h"
+    assert header.read_bytes() == (source / "dkms/include/uapi/linux/ksm_dev.h").read_bytes()
+    program = tmp_path / "program.c"
+    program.write_text("#include <linux/ksm_dev.h>\nint main(void) { return KSM_GET_API_VERSION != 0xab00; }\n")
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+    run("gcc", *strict, "-isystem", package.root / "usr/include", program, "-o", tmp_path / "program")
+    run(tmp_path / "program")
+
+
+def test_manual_of_the_device_tells_every_command(source: Path) -> None:
+    header = (source / "dkms/include/uapi/linux/ksm_dev.h").read_text()
+    manual = (source / "docs/ksm.4").read_text()
+    told = set(re.findall(r"\bDv (KSM_\w+)", manual)) - set(re.findall(r"#define (KSM_TASK_\w+)\s+0x", header))
+    assert told == set(re.findall(r"#define (KSM_\w+)\s+_IOW?\(", header))
 
 
 def test_collection(packages: dict[str, Package], source: Path) -> None:
@@ -89,7 +138,7 @@ def test_collection_agrees_with_its_manifest(packages: dict[str, Package], versi
     assert version in listing
 
 
-@pytest.mark.parametrize("name", ["ksm-dkms", "python3-ksm", "ksm-tools", "ansible-collection-ksm"])
+@pytest.mark.parametrize("name", ["ksm-dkms", "ksm-dev", "python3-ksm", "ksm-tools", "ansible-collection-ksm"])
 def test_version_architecture_and_documents(packages: dict[str, Package], name: str, version: str) -> None:
     package = packages[name]
     assert package.field("Version") == version

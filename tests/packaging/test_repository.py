@@ -56,8 +56,16 @@ def test_apt_accepts_it(repository: Path, keyring: str, tmp_path: Path, version:
     update = apt.get("update").stdout
     assert "W:" not in update
     assert "E:" not in update
-    uris = apt.get("download", "--print-uris", "ksm-dkms", "python3-ksm", "ksm-tools", "ansible-collection-ksm").stdout
+    uris = apt.get("download", "--print-uris", "ksm-dkms", "ksm-dev", "python3-ksm", "ksm-tools").stdout
     assert uris.count(f"_{version}_all.deb ") == 4
+
+
+def test_ready_file(repository: Path, tmp_path: Path) -> None:
+    """It has the key in it, so that it is all that a host needs."""
+    apt = Apt(tmp_path / "root", repository, Path("/nonexistent"))
+    shutil.copy(repository / "ksm-fleet.sources", tmp_path / "root/etc/sources.list.d/ksm.sources")
+    assert "E:" not in apt.get("update").stdout
+    assert f"file:{repository}/pool" in apt.get("download", "--print-uris", "ksm-dkms").stdout
 
 
 def test_apt_refuses_another_key(repository: Path, tmp_path: Path, dist: Path) -> None:
