@@ -48,6 +48,19 @@ def state_for(builds: list[dict[str, str | None]], kernel: str) -> tuple[str, st
     return best
 
 
+def overdue(builds: list[dict[str, str | None]], kernel: str) -> str | None:
+    """Return the version that could not be built for *kernel*, which keeps an older one."""
+    state, version = state_for(builds, kernel)
+    if state != "installed":
+        return None
+    newest = max((str(build["version"]) for build in builds), key=_order)
+    return newest if _order(newest) > _order(str(version)) else None
+
+
+def _order(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
 def make_log(root: str, name: str, kernel: str) -> str | None:
     """Return the newest make.log that concerns *kernel*.
 

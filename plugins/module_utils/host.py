@@ -54,6 +54,7 @@ def kernel_config(root: str, release: str) -> tuple[str | None, dict[str, str]]:
 
 
 def has_headers(root: str, release: str) -> bool:
+    """Tell whether modules can be built for that kernel."""
     return os.path.isfile(os.path.join(root, "lib/modules", release, "build/Makefile"))
 
 
@@ -74,7 +75,40 @@ def module_loaded(root: str) -> bool:
     return any(line.split(" ", 1)[0] == "ksm" for line in modules.splitlines())
 
 
+def kernels(root: str) -> list[str]:
+    """Return the releases of the kernels that can be booted, as far as files tell."""
+    images = glob.glob(os.path.join(root, "boot/vmlinuz-*"))
+    images += glob.glob(os.path.join(root, "lib/modules/*/vmlinuz"))
+    found = {
+        os.path.basename(os.path.dirname(path))
+        if path.endswith("/vmlinuz")
+        else os.path.basename(path).partition("-")[2]
+        for path in images
+    }
+    # Fedora's rescue image is a copy of another, under the name of the machine.
+    return sorted(k for k in found if os.path.isdir(os.path.join(root, "lib/modules", k)))
+
+
+def processes(root: str, names: tuple[str, ...]) -> list[int]:
+    """Return the pids of programs of these names."""
+    found = glob.glob(os.path.join(root, "proc/[0-9]*/comm"))
+    return sorted(
+        int(path.split("/")[-2]) for path in found if (read(root, path) or "").strip() in names
+    )
+
+
+def enabled_units(root: str, names: list[str]) -> list[str]:
+    """Return those units that systemd starts at boot, by the links that enabling makes."""
+    places = ("etc/systemd/system/*.wants", "etc/systemd/system/*.requires")
+    return [
+        name
+        for name in names
+        if any(glob.glob(os.path.join(glob.escape(root), place, name)) for place in places)
+    ]
+
+
 def builtin_engine(root: str) -> bool:
+    """Tell whether the kernel has its own engine."""
     return os.path.isdir(os.path.join(root, "sys/kernel/mm/ksm"))
 
 
@@ -98,18 +132,39 @@ def signatures(root: str) -> dict[str, Any]:
 
 
 def os_release(root: str) -> dict[str, str]:
+    """Return what the distribution says about itself."""
     text = read(root, "etc/os-release") or read(root, "usr/lib/os-release") or ""
     pairs = re.findall(r'^(\w+)="?([^"\n]*)"?$', text, flags=re.MULTILINE)
     return dict(pairs)
 
 
+def package_manager(root: str, programs: dict[str, str]) -> str | None:
+    """Return the first package manager whose program is there."""
+    return next((k for k, v in programs.items() if os.path.exists(os.path.join(root, v))), None)
+
+
+# A tab, which no message of rpm holds.
+RPM_FORMAT = "%{NAME}\\t%{VERSION}-%{RELEASE}\\n"
+
+
+def rpm_packages(query: str, names: list[str]) -> dict[str, str | None]:
+    """Return the versions of those packages from rpm's answer to RPM_FORMAT, None for the rest."""
+    known = dict(re.findall(r"^(\S+)\t(\S+)$", query, flags=re.MULTILINE))
+    return {name: known.get(name) for name in names}
+
+
 def _dpkg(root: str, names: list[str]) -> dict[str, tuple[str, str | None]]:
     """Return (status, version) of those packages that dpkg knows of."""
     known: dict[str, tuple[str, str | None]] = {}
-    for stanza in (read(root, "var/lib/dpkg/status") or "").split("\n\n"):
-        fields = dict(re.findall(r"^(Package|Status|Version): (.+)$", stanza, flags=re.MULTILINE))
-        if fields.get("Package") in names:
-            known[fields["Package"]] = (fields.get("Status", ""), fields.get("Version"))
+    text = "\n" + (read(root, "var/lib/dpkg/status") or "")
+    for name in names:
+        # There are thousands of stanzas: only ours are taken apart.
+        start = text.find(f"\nPackage: {name}\n")
+        if start < 0:
+            continue
+        stanza = text[start + 1 :].partition("\n\n")[0]
+        fields = dict(re.findall(r"^(Status|Version): (.+)$", stanza, flags=re.MULTILINE))
+        known[name] = (fields.get("Status", ""), fields.get("Version"))
     return known
 
 

@@ -11,12 +11,19 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Union
-
-if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
+from typing import Protocol, Union
 
 Value = Union[int, str]
+
+
+class Mover(Protocol):
+    """The part of AnsibleModule that writing takes."""
+
+    tmpdir: str
+
+    def atomic_move(self, src: str, dest: str) -> None:
+        """Replace one file by another."""
+
 
 HEADER = "# Tunables of samepage merging, written by ksm.fleet.ksm_tunables"
 
@@ -90,7 +97,7 @@ def read(path: str) -> str:
         return ""
 
 
-def write(module: AnsibleModule, path: str, text: str) -> None:
+def write(module: Mover, path: str, text: str) -> None:
     """Replace *path* by *text* at one stroke; no text, no file."""
     if not text:
         if os.path.lexists(path):

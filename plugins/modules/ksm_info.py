@@ -114,6 +114,20 @@ drift:
   returned: always
   type: dict
   sample: {pages_to_scan: {desired: 200, observed: 100}}
+policies:
+  description: Which tasks are merged in which domain, as M(ksm.fleet.ksm_policy) returns it. Null
+    where python3-ksm knows no policies.
+  returned: always
+  type: dict
+  contains:
+    policies:
+      description: The policies in force.
+      type: list
+      elements: dict
+    errors:
+      description: What is wrong with files.
+      type: list
+      elements: dict
 module:
   description: The module C(ksm.ko).
   returned: always
@@ -124,11 +138,22 @@ module:
       type: str
       sample: 0.1.0
     version_installed:
-      description: Version that DKMS has for the running kernel, null when there is none.
+      description: Version that C(modprobe) would load, null when there is none.
       type: str
       sample: 0.1.0
+    srcversion_running:
+      description: Digest of the sources of what is loaded, which tells builds apart.
+      type: str
+      sample: 533BB7E5866E52F63B9ACCB
+    srcversion_installed:
+      description: The same of what C(modprobe) would load.
+      type: str
+      sample: 533BB7E5866E52F63B9ACCB
     reload_required:
-      description: Whether another version is installed than runs.
+      description: Whether another build is installed than runs. C(ksmctl reload) puts it to work.
+      type: bool
+    reload_interrupted:
+      description: Whether a reload was cut short. C(ksmctl reload) goes on with it.
       type: bool
     file:
       description: Path of C(ksm.ko) for the running kernel, null when there is none.
@@ -140,87 +165,10 @@ module:
 """
 
 import os
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ksm.fleet.plugins.module_utils import client, dkms, host, persistence
-
-if not client.IMPORT_ERROR:
-    from ksm.engine import Engine, available_engines, select
-    from ksm.errors import EngineUnavailable
-
-BOOT_FILE = "etc/modules-load.d/ksm.conf"
-
-
-def observe(engine: Engine) -> dict[str, Any]:
-    """Return what one engine does, or why it is not there."""
-    try:
-        seen = engine.snapshot()
-    except EngineUnavailable as error:
-        return {"available": False, "reason": str(error)}
-    return {
-        "available": True,
-        "reason": None,
-        "tunables": seen["tunables"],
-        "counters": seen["counters"],
-        "saved_bytes": seen["saved_bytes"],
-        "thread_pid": seen.get("thread_pid"),
-        "thread_cpu_seconds": seen.get("thread_cpu_seconds"),
-    }
-
-
-def desire(engine: str, root: str) -> dict[str, Any]:
-    """Return what the file of one engine says."""
-    form = persistence.FORMATS[engine]
-    text = persistence.read(os.path.join(root, form.path.lstrip("/")))
-    boot = host.read(root, BOOT_FILE) or ""
-    return {
-        "path": form.path,
-        "tunables": form.parse(text),
-        # The built-in engine is there at every boot.
-        "at_boot": engine == "kernel" or "ksm" in boot.split(),
-    }
-
-
-def drift(desired: dict[str, Any], observed: dict[str, Any]) -> dict[str, Any]:
-    """Return the tunables whose value is not the desired one."""
-    return {
-        name: {"desired": value, "observed": observed[name]}
-        for name, value in desired.items()
-        if name in observed and observed[name] != value
-    }
-
-
-def info(root: str, release: str, dkms_status: str) -> dict[str, Any]:
-    """Return all that the module returns, of the host below *root*."""
-    engines = {name: Engine(name, system=root) for name in ("module", "kernel")}
-    observed = {name: observe(engine) for name, engine in engines.items()}
-    desired = {name: desire(name, root) for name in engines}
-    used: str | None = None
-    reason: str | None = None
-    if available_engines(root):
-        used = select("auto", root).name
-    else:
-        reason = "; ".join(f"{name}: {seen['reason']}" for name, seen in observed.items())
-
-    state, version = dkms.state_for(dkms.parse_status(dkms_status, "ksm"), release)
-    installed = version if state == "installed" else None
-    running = engines["module"].version() if engines["module"].present() else None
-    return {
-        "engine": used,
-        "reason": reason,
-        "kernel": release,
-        "desired": desired,
-        "observed": observed,
-        "drift": drift(desired[used]["tunables"], observed[used]["tunables"]) if used else {},
-        "module": {
-            "version_running": running,
-            "version_installed": installed,
-            "reload_required": None not in (running, installed) and running != installed,
-            "file": host.module_file(root, release),
-            "dkms": state,
-        },
-    }
+from ansible_collections.ksm.fleet.plugins.module_utils import client, dkms, kmod
+from ansible_collections.ksm.fleet.plugins.module_utils.info import info
 
 
 def main() -> None:
@@ -228,7 +176,10 @@ def main() -> None:
     client.require(module)
     path = module.get_bin_path("dkms")
     status = module.run_command([path, "status", "-m", "ksm"])[1] if path else ""
-    module.exit_json(changed=False, **info("/", os.uname().release, status))
+    release = os.uname().release
+    state, _version = dkms.state_for(dkms.parse_status(status, "ksm"), release)
+    found = info("/", release, state, kmod.installed(module))
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,12 @@ options:
   state:
     description:
       - V(loaded) loads the module when it is not loaded.
-      - V(latest) also reloads it when another version is installed than runs. Regions that
-        processes registered end with the old module.
-      - V(absent) unloads it.
+      - V(latest) also replaces it when another build is installed than runs, as C(ksmctl reload)
+        does. What is merged stays merged, and regions and tunables are handed over. It needs
+        python3-ksm on the host, and fails, with the module as it was, where regions would be lost
+        or a process holds C(/dev/ksm).
+      - V(latest) goes on with a reload that was interrupted.
+      - V(absent) unloads it. Regions that processes registered end.
     type: str
     choices: [loaded, latest, absent]
     default: loaded
@@ -69,20 +72,38 @@ version_installed:
   returned: always
   type: str
   sample: 0.1.0
+srcversion_running:
+  description: Digest of the sources of the module that is loaded, which tells builds apart.
+  returned: always
+  type: str
+  sample: 533BB7E5866E52F63B9ACCB
+srcversion_installed:
+  description: The same of the module that C(modprobe) would load.
+  returned: always
+  type: str
+  sample: 533BB7E5866E52F63B9ACCB
 reload_required:
-  description: Whether another version is installed than runs.
+  description: Whether another build is installed than runs.
   returned: always
   type: bool
+reload:
+  description: What C(ksmctl reload) did, or in check mode would do.
+  returned: when the module was replaced
+  type: dict
+  sample: {action: reloaded, regions: 12, registered: 11, ended: 1, present: 0}
 """
 
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ksm.fleet.plugins.module_utils import host, persistence
+from ansible_collections.ksm.fleet.plugins.module_utils import client, host, kmod, persistence
+from ansible_collections.ksm.fleet.plugins.module_utils.loading import BOOT_FILE, BOOT_TEXT, plan
 
-BOOT_FILE = "/etc/modules-load.d/ksm.conf"
-BOOT_TEXT = "# Load the samepage merging module, written by ksm.fleet.ksm_module\nksm\n"
+if not client.IMPORT_ERROR:
+    from ksm.errors import KsmError
+    from ksm.holders import holders
+    from ksm.reload import reload
 
 # What the kernel's answer to modprobe means, and what to do.
 REMEDIES = (
@@ -120,36 +141,16 @@ def remedy(error: str) -> str:
     return "look at the kernel log (dmesg)"
 
 
-def holders(proc: str = "/proc") -> list[str]:
-    """Return the processes that hold /dev/ksm or an area of it open."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir(proc)):
-        try:
-            fds = os.listdir(f"{proc}/{pid}/fd")
-            links = [os.readlink(f"{proc}/{pid}/fd/{fd}") for fd in fds]
-            with open(f"{proc}/{pid}/comm", encoding="utf-8", errors="replace") as stream:
-                comm = stream.read().strip()
-        except OSError:
-            # It ended meanwhile.
-            continue
-        if any(link == "/dev/ksm" or link.startswith("anon_inode:[ksm") for link in links):
-            found.append(f"{comm} (pid {pid})")
-    return found
+def held() -> str:
+    """Return who keeps the module from being unloaded."""
+    if client.IMPORT_ERROR:
+        return "look with ls -l /proc/*/fd | grep ksm"
+    return ", ".join(holders()) or "nobody seen from here"
 
 
-def plan(state: str, loaded: bool, running: str | None, installed: str | None) -> list[str]:
-    """Return the steps that lead to *state*: any of "unload" and "load", in order."""
-    if state == "absent":
-        return ["unload"] if loaded else []
-    if not loaded:
-        return ["load"]
-    if state == "latest" and outdated(running, installed):
-        return ["unload", "load"]
-    return []
-
-
-def outdated(running: str | None, installed: str | None) -> bool:
-    return running is not None and installed is not None and running != installed
+def shown(loaded: bool, build: kmod.Build) -> str:
+    text = f"loaded: {loaded}\n"
+    return text + "".join(f"{name}: {of}\n" for name, of in build._asdict().items() if of)
 
 
 class KsmModule:
@@ -160,64 +161,73 @@ class KsmModule:
         self.root = root
         self.state: str = module.params["state"]
         self.at_boot: bool = module.params["at_boot"] and self.state != "absent"
+        self.report: dict[str, Any] = {}
 
     def path(self, name: str) -> str:
         return os.path.join(self.root, name.lstrip("/"))
 
-    def running(self) -> str | None:
-        """Return the version of the loaded module; not the engine's business but kmod's."""
-        return (host.read(self.root, "sys/module/ksm/version") or "").strip() or None
-
-    def installed(self) -> str | None:
-        modinfo = self.module.get_bin_path("modinfo", required=True)
-        status, out, _err = self.module.run_command([modinfo, "-F", "version", "ksm"])
-        return out.strip() or None if status == 0 else None
-
-    def step(self, step: str) -> None:
+    def step(self, step: str) -> bool:
+        """Do it, or in check mode nothing; return whether anything changes by it."""
+        if step == "reload":
+            return self.reload()
+        if self.module.check_mode:
+            return True
         modprobe = self.module.get_bin_path("modprobe", required=True)
         command = [modprobe, "ksm"] if step == "load" else [modprobe, "-r", "ksm"]
         status, _out, err = self.module.run_command(command)
         if status == 0:
-            return
+            return True
         if step == "unload":
-            held = ", ".join(holders()) or "nobody seen from here"
             self.module.fail_json(
-                msg=f"ksm.ko cannot be unloaded: {err.strip()}. It is held by: {held}."
+                msg=f"ksm.ko cannot be unloaded: {err.strip()}. It is held by: {held()}."
                 " Remedy: end these processes, or let them close /dev/ksm."
             )
         self.module.fail_json(msg=f"ksm.ko cannot be loaded: {err.strip()}. Remedy: {remedy(err)}.")
 
+    def reload(self) -> bool:
+        client.require(self.module)
+        try:
+            report = reload(dry_run=self.module.check_mode)
+        except (KsmError, OSError) as error:
+            self.module.fail_json(msg=f"ksm.ko is not replaced: {error}.")
+        self.report = {"reload": report.as_dict()}
+        if report.problems:
+            self.module.fail_json(
+                msg=f"ksm.ko was not wholly replaced: {'; '.join(report.problems)}.", **self.report
+            )
+        # An interrupted reload may have left nothing to do.
+        return report.action != "nothing"
+
     def run(self) -> dict[str, Any]:
         loaded = host.module_loaded(self.root)
-        running, installed = (self.running() if loaded else None), self.installed()
-        steps = plan(self.state, loaded, running, installed)
+        before, installed = kmod.running(self.root), kmod.installed(self.module)
+        steps = plan(self.state, loaded, before, installed, kmod.interrupted(self.root))
         boot_before = persistence.read(self.path(BOOT_FILE))
         boot_after = BOOT_TEXT if self.at_boot else ""
         boot_differs = boot_before != boot_after
 
-        if not self.module.check_mode:
-            for step in steps:
-                self.step(step)
-            if boot_differs:
-                persistence.write(self.module, self.path(BOOT_FILE), boot_after)
+        steps = [step for step in steps if self.step(step)]
+        if boot_differs and not self.module.check_mode:
+            persistence.write(self.module, self.path(BOOT_FILE), boot_after)
+        if self.state == "absent" and not self.module.check_mode:
+            kmod.forget_interrupted(self.root)
 
-        after = self.state != "absent"
+        after, running = self.state != "absent", before
         if steps:
-            running = installed if after else None
+            running = installed if after else kmod.NONE
             if not self.module.check_mode and after:
-                running = self.running()
+                running = kmod.running(self.root)
         return {
             "changed": bool(steps) or boot_differs,
             "loaded": after,
-            "version_running": running,
-            "version_installed": installed,
-            "reload_required": outdated(running, installed),
+            **kmod.facts(running, installed),
+            **self.report,
             "diff": [
                 {
                     "before_header": "ksm.ko",
                     "after_header": "ksm.ko",
-                    "before": f"loaded: {loaded}\n",
-                    "after": f"loaded: {after}\n",
+                    "before": shown(loaded, before),
+                    "after": shown(after, running),
                 },
                 {
                     "before_header": BOOT_FILE,

@@ -24,9 +24,48 @@ options:
   built:
     description:
       - Fail unless DKMS built and installed ksm.ko for the running kernel.
-      - That C(apt) ended well proves nothing about it.
+      - That C(apt) or C(dnf) ended well proves nothing about it.
     type: bool
     default: false
+  available:
+    description:
+      - Whether to ask the package manager which versions of our packages it can install.
+    type: bool
+    default: false
+  wanted:
+    description:
+      - What the host shall be like. RV(missing) tells what is not so, and RV(info) what
+        M(ksm.fleet.ksm_info) would, so that one round trip is enough on a host where nothing is
+        to be done.
+    type: dict
+    suboptions:
+      tunables:
+        description: Tunables by engine, as O(ksm.fleet.ksm_tunables#module:tunables).
+        type: dict
+        default: {}
+      other_engine:
+        description:
+          - What becomes of the engine that is not wanted, as
+            O(ksm.fleet.ksm_tunables#module:other_engine).
+          - With V(keep) the module fails where C(ksmtuned) steers the built-in engine.
+        type: str
+        choices: [keep, stop, unmerge]
+        default: stop
+      reload:
+        description: Whether another build that is installed must be the one that runs.
+        type: bool
+        default: false
+      files:
+        description:
+          - By package manager, files that must be there, and their digests, such as
+            C(sha256:...), or an empty string where it does not matter what is in them.
+        type: dict
+        default: {}
+      policies:
+        description: Policies of domains, as O(ksm.fleet.ksm_policy#module:policies).
+        type: list
+        elements: dict
+        default: []
 attributes:
   check_mode:
     description: Only looks.
@@ -45,6 +84,15 @@ EXAMPLES = r"""
   ksm.fleet.ksm_preflight:
   register: host
 
+- name: See what a host lacks
+  ksm.fleet.ksm_preflight:
+    engine: auto
+    wanted:
+      tunables:
+        module: {run: 1, pages_to_scan: 1000}
+        kernel: {run: 1, pages_to_scan: 250}
+  register: host
+
 - name: Stop where ksm.ko was not built for the running kernel
   ksm.fleet.ksm_preflight:
     engine: module
@@ -59,6 +107,25 @@ engine:
   returned: success
   type: str
   sample: module
+engine_reason:
+  description: Why V(auto) has fallen back to the built-in engine, null when it has not.
+  returned: success
+  type: str
+  sample: kernel 5.10.0-30-amd64 is older than 6.1
+missing:
+  description: Steps of the role that would change the host, and why.
+  returned: with O(wanted)
+  type: dict
+  sample: {tunables: "pages_to_scan is 100, not 1000"}
+info:
+  description: What M(ksm.fleet.ksm_info) returns, null without python3-ksm on the host.
+  returned: with O(wanted)
+  type: dict
+available:
+  description: Versions of our packages that the package manager can install, the newest first.
+  returned: with O(available)
+  type: dict
+  sample: {ksm-dkms: [0.2.0, 0.1.0], ksm-tools: [0.2.0, 0.1.0], python3-ksm: [0.2.0, 0.1.0]}
 problems:
   description: What is in the way of each engine, and of loading ksm.ko.
   returned: always
@@ -76,7 +143,7 @@ problems:
       type: list
       elements: dict
     built:
-      description: Reasons why ksm.ko cannot be loaded now.
+      description: Reasons why ksm.ko cannot be loaded now, or is of an older version than it could be.
       type: list
       elements: dict
 kernel:
@@ -107,6 +174,12 @@ kernel:
       description: The package that holds its headers.
       type: str
       sample: linux-headers-6.1.0-50-amd64
+kernels:
+  description: The kernels that can be booted, and what DKMS has for each.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{release: 6.1.0-50-amd64, headers: true, state: installed, overdue: null}]
 modules_disabled:
   description: Whether the kernel takes no more modules until the next boot.
   returned: success
@@ -136,6 +209,9 @@ dkms:
       description: Version that the state is about.
       type: str
       sample: 0.1.0
+    overdue:
+      description: A newer version that could not be built for the running kernel, which keeps an older one.
+      type: str
     builds:
       description: Every build that DKMS knows.
       type: list
@@ -155,9 +231,42 @@ module:
     file:
       description: Path of ksm.ko for the running kernel, null when there is none.
       type: str
+    version:
+      description: Version of that file.
+      type: str
+    srcversion:
+      description: Digest of the sources of that file.
+      type: str
     loaded:
       description: Whether it is loaded.
       type: bool
+    running:
+      description: Version of what is loaded, null when it has none.
+      type: str
+    at_boot:
+      description: Whether C(/etc/modules-load.d/ksm.conf) loads it at boot.
+      type: bool
+signature:
+  description:
+    - Who signed that file, and whether the kernel knows the key.
+    - RV(signature.enrolled) is null where that cannot be told.
+  returned: success
+  type: dict
+  sample:
+    signer: DKMS module signing key
+    serial: 4d3c2b1a
+    certificate: /var/lib/dkms/mok.pub
+    enrolled: false
+device:
+  description: Mode and group of C(/dev/ksm), null when there is none.
+  returned: success
+  type: dict
+  sample: {mode: "0660", group: kvm}
+running:
+  description: The engines that merge now.
+  returned: success
+  type: dict
+  sample: {module: true, kernel: false}
 packages:
   description: Versions of our packages, null for those not wholly installed.
   returned: success
@@ -183,6 +292,17 @@ conflicts:
   type: list
   elements: str
   sample: [ksmtuned]
+tuners:
+  description: Pids of such programs.
+  returned: success
+  type: list
+  elements: int
+rival_units:
+  description: Units of such programs that are started at boot.
+  returned: success
+  type: list
+  elements: str
+  sample: [ksmtuned.service]
 files:
   description: Files of the role that are on the host.
   returned: success
@@ -192,117 +312,43 @@ files:
 """
 
 import os
-import re
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ksm.fleet.plugins.module_utils import dkms, host
-
-PACKAGES = ["ksm-dkms", "ksm-tools", "python3-ksm"]
-
-# What the role may leave on a host. Removal looks here, too.
-FILES = [
-    "/etc/apt/keyrings/ksm-fleet.asc",
-    "/etc/apt/keyrings/ksm-fleet.gpg",
-    "/etc/apt/sources.list.d/ksm-fleet.sources",
-    "/etc/modprobe.d/ksm.conf",
-    "/etc/modules-load.d/ksm.conf",
-    "/etc/tmpfiles.d/ksm-fleet.conf",
-]
-
-ARCHITECTURES = ("x86_64", "aarch64")
-OLDEST = (6, 1)
-
-Problem = dict[str, str]
+from ansible_collections.ksm.fleet.plugins.module_utils import (
+    checks,
+    client,
+    host,
+    versions,
+    wanted,
+)
+from ansible_collections.ksm.fleet.plugins.module_utils.info import info
+from ansible_collections.ksm.fleet.plugins.module_utils.role_files import FILES
 
 
-def look(root: str, release: str, arch: str, dkms_status: str | None) -> dict[str, Any]:
-    """Gather what is known about the host. *dkms_status* is None without DKMS."""
-    config_file, config = host.kernel_config(root, release)
-    builds = dkms.parse_status(dkms_status or "", "ksm")
-    state, version = dkms.state_for(builds, release)
-    log = dkms.make_log(root, "ksm", release) if state != "absent" else None
-    release_info = host.os_release(root)
-    tools = {"apt": "usr/bin/apt-get", "dnf": "usr/bin/dnf"}
+def look(root: str, release: str, arch: str, run: checks.signing.Run) -> dict[str, Any]:
+    """Gather what is known about the host, and what only the role asks for."""
+    seen = checks.look(root, release, arch, run)
+    if seen["package_manager"] == "dnf":
+        left = [name for name in checks.PACKAGES if seen["packages"][name]]
+    else:
+        left = host.deb_remains(root, checks.PACKAGES)
     return {
-        "kernel": {
-            "release": release,
-            "arch": arch,
-            "config_file": config_file,
-            "config": {k: config.get(k) for k in ("MODULES", "DEVICE_MIGRATION", "KSM")},
-            "headers": host.has_headers(root, release),
-            "headers_package": f"linux-headers-{release}",
-        },
-        "modules_disabled": (host.read(root, "proc/sys/kernel/modules_disabled") or "").strip()
-        == "1",
-        "builtin": host.builtin_engine(root),
-        "signatures": host.signatures(root),
-        "dkms": {
-            "available": dkms_status is not None,
-            "state": state,
-            "version": version,
-            "builds": builds,
-            "log": log,
-            "log_tail": [] if state == "installed" else dkms.tail(log),
-        },
-        "module": {
-            "file": host.module_file(root, release),
-            "loaded": host.module_loaded(root),
-        },
-        "packages": host.deb_packages(root, PACKAGES),
-        "packages_left": host.deb_remains(root, PACKAGES),
-        "package_manager": next(
-            (k for k, v in tools.items() if os.path.exists(os.path.join(root, v))), None
-        ),
-        "distribution": release_info.get("ID", "unknown"),
-        "conflicts": [k for k, v in host.deb_packages(root, ["ksmtuned"]).items() if v],
+        **seen,
+        "packages_left": left,
         "files": [f for f in FILES if os.path.lexists(os.path.join(root, f.lstrip("/")))],
     }
 
 
-def problems_of_module(seen: dict[str, Any]) -> list[Problem]:
-    """Return why ksm.ko cannot be built for, or loaded into, this kernel."""
-    kernel = seen["kernel"]
-    release = kernel["release"]
-    found: list[Problem] = []
-    numbers = re.match(r"(\d+)\.(\d+)", release)
-    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
+def problems_of_module(seen: dict[str, Any]) -> list[checks.Problem]:
+    """Return why the role cannot bring ksm.ko into this kernel."""
+    found = checks.problems_of_module(seen)
+    if seen["package_manager"] is None:
         found.append(
             {
-                "reason": f"kernel {release} is older than 6.1",
-                "remedy": "boot a kernel of 6.1 or later, or set ksm_engine to kernel",
-            }
-        )
-    if kernel["arch"] not in ARCHITECTURES:
-        found.append(
-            {
-                "reason": f"ksm.ko is not made for the architecture {kernel['arch']}",
-                "remedy": "set ksm_engine to kernel on this host",
-            }
-        )
-    # No configuration to be seen decides nothing: DKMS looks at it again.
-    if kernel["config_file"]:
-        for option in ("MODULES", "DEVICE_MIGRATION"):
-            if kernel["config"][option] != "y":
-                found.append(
-                    {
-                        "reason": f"kernel {release} was built without CONFIG_{option}"
-                        f" (says {kernel['config_file']})",
-                        "remedy": f"boot a kernel with CONFIG_{option}=y, as Debian's are"
-                        " since 6.1, or set ksm_engine to kernel",
-                    }
-                )
-    if seen["modules_disabled"] and not seen["module"]["loaded"]:
-        found.append(
-            {
-                "reason": "the kernel takes no more modules (kernel.modules_disabled is 1)",
-                "remedy": "remove that sysctl setting and reboot, or set ksm_engine to kernel",
-            }
-        )
-    if seen["package_manager"] != "apt":
-        found.append(
-            {
-                "reason": f"the role installs packages by apt, and {seen['distribution']} has none",
+                "reason": "the role installs packages by apt or dnf, and"
+                f" {seen['distribution']} has neither",
                 "remedy": "set ksm_engine to kernel and install the Python package ksm-fleet"
                 " by hand",
             }
@@ -310,117 +356,84 @@ def problems_of_module(seen: dict[str, Any]) -> list[Problem]:
     return found
 
 
-def problems_of_kernel(seen: dict[str, Any]) -> list[Problem]:
-    """Return why the built-in engine cannot be used."""
-    if seen["builtin"]:
-        return []
-    return [
-        {
-            "reason": f"kernel {seen['kernel']['release']} has no built-in samepage merging"
-            " (no /sys/kernel/mm/ksm)",
-            "remedy": "boot a kernel with CONFIG_KSM=y, or set ksm_engine to module",
-        }
-    ]
+def runner(module: AnsibleModule) -> checks.signing.Run:
+    """Return what runs a command on the host."""
+
+    def run(command: Sequence[str]) -> str | None:
+        path = module.get_bin_path(command[0])
+        return module.run_command([path, *command[1:]])[1] if path else None
+
+    return run
 
 
-def problems_of_build(seen: dict[str, Any]) -> list[Problem]:
-    """Return why ksm.ko is not there for the running kernel."""
-    release = seen["kernel"]["release"]
-    state = seen["dkms"]["state"]
-    if state == "installed" and seen["module"]["file"]:
-        return []
-    if not seen["dkms"]["available"] or state == "absent":
-        return [
-            {
-                "reason": "DKMS does not know the module ksm",
-                "remedy": "apt-get install --reinstall ksm-dkms",
-            }
-        ]
-    if not seen["kernel"]["headers"]:
-        return [
-            {
-                "reason": f"ksm.ko was not built for the running kernel {release}: its headers"
-                " are missing",
-                "remedy": f"install {seen['kernel']['headers_package']}, or reboot into a kernel"
-                " whose headers can be had",
-            }
-        ]
-    if state == "installed":
-        return [
-            {
-                "reason": f"DKMS says that ksm is installed for {release}, but"
-                f" /lib/modules/{release} has no ksm.ko",
-                "remedy": f"dkms install --force ksm/{seen['dkms']['version']} -k {release}",
-            }
-        ]
-    log = seen["dkms"]["log"]
-    said = "" if log else ", and DKMS left no make.log"
-    tail = [f"The end of {log}:", *seen["dkms"]["log_tail"]] if log else []
-    return [
-        {
-            "reason": f"DKMS did not build ksm.ko for the running kernel {release}"
-            f" (state: {state}){said}",
-            "remedy": f"mend what the log names, then run"
-            f" dkms install ksm/{seen['dkms']['version']} -k {release};"
-            " or set ksm_engine to kernel on this host",
-            "detail": "\n    ".join(tail),
-        }
-    ]
+def compare(
+    module: AnsibleModule, asked: dict[str, Any], engine: str, seen: dict[str, Any], root: str = "/"
+) -> dict[str, Any]:
+    """Return what the host lacks of what is wanted, and what ksm_info would."""
+    where = checks.rivals(seen)
+    if where and asked["other_engine"] == "keep":
+        module.fail_json(msg=checks.text([checks.problem_of_rivals(where)]))
+    build = wanted.installed(module, seen)
+    known = None
+    if not client.IMPORT_ERROR:
+        known = info(root, seen["kernel"]["release"], seen["dkms"]["state"], build)
+    return {"missing": wanted.missing(module, asked, engine, seen, build, root), "info": known}
 
 
-def choose(wanted: str | None, seen: dict[str, Any], problems: dict[str, Any]) -> str:
-    """Return the engine for *wanted*, "none" when it cannot run here.
-
-    An enforced signature policy turns "auto" away from a module that may be
-    refused, unless it is loaded already.
-    """
-    module_ok = not problems["module"]
-    if wanted in ("module", "kernel"):
-        return wanted if not problems[wanted] else "none"
-    refused = seen["signatures"]["enforced"] and not seen["module"]["loaded"]
-    if module_ok and not (refused and not problems["kernel"]):
-        return "module"
-    return "kernel" if not problems["kernel"] else "none"
-
-
-def text(problems: list[Problem]) -> str:
-    """Return the problems as one text for a person, what a log says last."""
-    told = [f"{p['reason']}. Remedy: {p['remedy']}." for p in problems]
-    return "\n".join([" ".join(told), *(p["detail"] for p in problems if p.get("detail"))])
-
-
-def dkms_status(module: AnsibleModule) -> str | None:
-    path = module.get_bin_path("dkms")
-    if path is None:
-        return None
-    # Its exit status is not zero for a module that it does not know.
-    return module.run_command([path, "status", "-m", "ksm"])[1]
-
-
-def main() -> None:
-    module = AnsibleModule(
+def build_module() -> AnsibleModule:
+    return AnsibleModule(
         argument_spec={
             "engine": {"type": "str", "choices": ["auto", "module", "kernel"]},
             "built": {"type": "bool", "default": False},
+            "available": {"type": "bool", "default": False},
+            "wanted": {
+                "type": "dict",
+                "options": {
+                    "tunables": {"type": "dict", "default": {}},
+                    "other_engine": {
+                        "type": "str",
+                        "choices": ["keep", "stop", "unmerge"],
+                        "default": "stop",
+                    },
+                    "reload": {"type": "bool", "default": False},
+                    "files": {"type": "dict", "default": {}},
+                    "policies": {"type": "list", "elements": "dict", "default": []},
+                },
+            },
         },
         supports_check_mode=True,
     )
+
+
+def main() -> None:
+    module = build_module()
     uname = os.uname()
-    seen = look("/", uname.release, uname.machine, dkms_status(module))
+    run = runner(module)
+    seen = look("/", uname.release, uname.machine, run)
     problems = {
         "module": problems_of_module(seen),
-        "kernel": problems_of_kernel(seen),
-        "built": problems_of_build(seen),
+        "kernel": checks.problems_of_kernel(seen),
+        "built": checks.problems_of_build(seen),
     }
-    wanted = module.params["engine"]
-    result = {**seen, "problems": problems, "engine": choose(wanted, seen, problems)}
+    asked = module.params["engine"]
+    engine = checks.choose(asked, seen, problems)
+    result = {
+        **seen,
+        "problems": problems,
+        "engine": engine,
+        "engine_reason": checks.engine_reason(asked, engine, seen, problems["module"]),
+    }
 
-    if wanted and result["engine"] == "none":
-        engines = ["module", "kernel"] if wanted == "auto" else [wanted]
-        reasons = [p for engine in engines for p in problems[engine]]
-        module.fail_json(msg=f"Engine {wanted}: {text(reasons)}", problems=problems)
+    if asked and engine == "none":
+        engines = ["module", "kernel"] if asked == "auto" else [asked]
+        reasons = [p for name in engines for p in problems[name]]
+        module.fail_json(msg=f"Engine {asked}: {checks.text(reasons)}", problems=problems)
     if module.params["built"] and problems["built"]:
-        module.fail_json(msg=text(problems["built"]), problems=problems)
+        module.fail_json(msg=checks.text(problems["built"]), problems=problems)
+    if module.params["available"]:
+        result["available"] = versions.available(seen["package_manager"], checks.PACKAGES, run)
+    if module.params["wanted"] is not None:
+        result.update(compare(module, module.params["wanted"], engine, seen))
     module.exit_json(changed=False, **result)
 
 

@@ -14,6 +14,10 @@ RELEASE = "6.12.107+deb13-amd64"
 class Failed(Exception):
     """fail_json() was called."""
 
+    def __init__(self, msg: str, result: dict[str, Any]) -> None:
+        super().__init__(msg)
+        self.result = result
+
 
 class FakeModule:
     """The part of AnsibleModule that modules use once their arguments are checked."""
@@ -33,10 +37,11 @@ class FakeModule:
 
     def run_command(self, command: list[str]) -> tuple[int, str, str]:
         self.commands.append(command)
-        return self.answers.get(command[0], (0, "", ""))
+        words = (" ".join(command), command[0])
+        return next((self.answers[word] for word in words if word in self.answers), (0, "", ""))
 
     def fail_json(self, msg: str, **result: Any) -> None:
-        raise Failed(msg)
+        raise Failed(msg, result)
 
 
 class Host:
@@ -87,10 +92,13 @@ class Host:
         for name, value in {**self.KERNEL, **values}.items():
             self.write(f"sys/kernel/mm/ksm/{name}", value + "\n")
 
-    def add_module_engine(self, version: str = "0.1.0", **values: str) -> None:
+    def add_module_engine(
+        self, version: str = "0.1.0", srcversion: str = "A1", **values: str
+    ) -> None:
         for name, value in {**self.MODULE, **values}.items():
             self.write(f"sys/class/misc/ksm/{name}", value + "\n")
         self.write("sys/module/ksm/version", version + "\n")
+        self.write("sys/module/ksm/srcversion", srcversion + "\n")
         self.write("proc/modules", "ksm 61440 0 - Live 0x0\n")
 
     def tunable(self, engine: str, name: str) -> str:

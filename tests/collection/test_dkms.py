@@ -49,6 +49,24 @@ def test_the_furthest_build_counts() -> None:
     assert dkms.state_for(builds, KERNEL) == ("installed", "0.2.0")
 
 
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        (f"ksm/0.9.0, {KERNEL}, x86_64: installed\nksm/0.10.0: added\n", "0.10.0"),
+        (f"ksm/0.9.0, {KERNEL}, x86_64: installed\nksm/0.10.0, 6.1.0-50-amd64, x86_64: installed\n", "0.10.0"),
+        # What an upgrade has replaced here, but not elsewhere.
+        (f"ksm/0.10.0, {KERNEL}, x86_64: installed\nksm/0.9.0, {KERNEL}, x86_64: built\n", None),
+        (f"ksm/0.10.0, {KERNEL}, x86_64: installed\nksm/0.9.0: added\n", None),
+        (f"ksm/0.10.0, {KERNEL}, x86_64: installed\n", None),
+        # That there is none is another matter.
+        ("ksm/0.9.0: added\nksm/0.10.0: added\n", None),
+        ("", None),
+    ],
+)
+def test_an_upgrade_that_is_overdue(text: str, version: str | None) -> None:
+    assert dkms.overdue(dkms.parse_status(text, "ksm"), KERNEL) == version
+
+
 def test_make_log_of_this_kernel_only(tmp_path: Path) -> None:
     other = tmp_path / "var/lib/dkms/ksm/0.1.0/6.1.0-50-amd64/x86_64/log/make.log"
     other.parent.mkdir(parents=True)

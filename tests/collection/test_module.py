@@ -7,30 +7,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ksm.fleet.plugins.module_utils.kmod import NONE, Build
 from ansible_collections.ksm.fleet.plugins.modules import ksm_module
+from ksm.reload import Report
 
 from fakes import Failed, FakeModule, Host
 
 BOOT = "etc/modules-load.d/ksm.conf"
 
 
+OLD, NEW, REBUILT = Build("0.1.0", "A1"), Build("0.2.0", "B2"), Build("0.1.0", "C3")
+
+
 @pytest.mark.parametrize(
-    ("state", "loaded", "running", "installed", "steps"),
+    ("state", "loaded", "running", "installed", "interrupted", "steps"),
     [
-        ("loaded", False, None, "0.1.0", ["load"]),
-        ("loaded", True, "0.1.0", "0.2.0", []),
-        ("latest", False, None, "0.1.0", ["load"]),
-        ("latest", True, "0.1.0", "0.1.0", []),
-        ("latest", True, "0.1.0", "0.2.0", ["unload", "load"]),
-        ("latest", True, "0.1.0", None, []),
-        ("absent", True, "0.1.0", "0.1.0", ["unload"]),
-        ("absent", False, None, None, []),
+        ("loaded", False, NONE, OLD, False, ["load"]),
+        ("loaded", True, OLD, NEW, False, []),
+        ("loaded", True, OLD, NEW, True, []),
+        ("latest", False, NONE, OLD, False, ["load"]),
+        ("latest", True, OLD, OLD, False, []),
+        ("latest", True, OLD, NEW, False, ["reload"]),
+        ("latest", True, OLD, REBUILT, False, ["reload"]),
+        # Built by hand, without a version, or with no file any more: nobody knows better.
+        ("latest", True, NONE, NEW, False, []),
+        ("latest", True, OLD, NONE, False, []),
+        ("latest", True, OLD, OLD, True, ["reload"]),
+        ("latest", False, NONE, NEW, True, ["reload"]),
+        ("absent", True, OLD, OLD, True, ["unload"]),
+        ("absent", False, NONE, NONE, False, []),
     ],
 )
 def test_plan(
-    state: str, loaded: bool, running: str | None, installed: str | None, steps: list[str]
+    state: str, loaded: bool, running: Build, installed: Build, interrupted: bool, steps: list[str]
 ) -> None:
-    assert ksm_module.plan(state, loaded, running, installed) == steps
+    assert ksm_module.plan(state, loaded, running, installed, interrupted) == steps
 
 
 def run(
@@ -38,7 +49,11 @@ def run(
 ) -> tuple[dict[str, Any], list[list[str]]]:
     check_mode = params.pop("check_mode", False)
     module = FakeModule(scratch, check_mode, **{"state": "loaded", "at_boot": True, **params})
-    module.answers = {"modinfo": (0, "0.1.0\n", ""), **(answers or {})}
+    module.answers = {
+        "modinfo -F version ksm": (0, "0.1.0\n", ""),
+        "modinfo -F srcversion ksm": (0, "A1\n", ""),
+        **(answers or {}),
+    }
     result = ksm_module.KsmModule(module, str(host.root)).run()
     return result, [c for c in module.commands if c[0] == "modprobe"]
 
@@ -60,13 +75,17 @@ def test_check_mode(host: Host, scratch: Path) -> None:
     assert result["changed"]
     assert commands == []
     assert not host.exists(BOOT)
-    assert result["diff"][0]["after"] == "loaded: True\n"
+    assert result["diff"][0]["after"] == "loaded: True\nversion: 0.1.0\nsrcversion: A1\n"
 
 
 def test_absent(host: Host, scratch: Path) -> None:
     host.add_module_engine()
     host.write(BOOT, ksm_module.BOOT_TEXT)
+    host.write("run/ksm/reload.json", "{}")
+    run(host, scratch, state="absent", check_mode=True)
+    assert host.exists("run/ksm/reload.json")
     result, commands = run(host, scratch, state="absent")
+    assert not host.exists("run/ksm/reload.json")
     assert commands == [["modprobe", "-r", "ksm"]]
     assert not result["loaded"]
     assert not host.exists(BOOT)
@@ -77,6 +96,69 @@ def test_another_version_is_installed(host: Host, scratch: Path) -> None:
     result, commands = run(host, scratch)
     assert commands == []
     assert result["reload_required"]
+    host.add_module_engine(srcversion="B2")
+    assert run(host, scratch)[0]["reload_required"]
+
+
+def replaced(
+    monkeypatch: pytest.MonkeyPatch, *problems: str, action: str = "reloaded"
+) -> list[bool]:
+    """Let ksm.reload, which tests/reload tries on real kernels, find that it had these problems."""
+    dry_runs = []
+
+    def reload(dry_run: bool) -> Report:
+        dry_runs.append(dry_run)
+        return Report(action, None, None, 3, problems=list(problems))
+
+    monkeypatch.setattr(ksm_module, "reload", reload)
+    return dry_runs
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_latest_hands_over(
+    host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    host.add_module_engine(version="0.0.9")
+    dry_runs = replaced(monkeypatch)
+    result, commands = run(host, scratch, state="latest", check_mode=check_mode)
+    assert (dry_runs, commands) == ([check_mode], [])
+    assert result["changed"]
+    assert result["reload"]["regions"] == 3
+
+
+def test_latest_after_an_interrupted_reload(
+    host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.add_module_engine()
+    host.write(BOOT, ksm_module.BOOT_TEXT)
+    host.write("run/ksm/reload.json", "{}")
+    replaced(monkeypatch, action="resumed")
+    assert run(host, scratch, state="latest")[0]["changed"]
+    # Interrupted before anything was done.
+    replaced(monkeypatch, action="nothing")
+    assert not run(host, scratch, state="latest")[0]["changed"]
+
+
+def test_latest_tells_what_is_left_to_do(
+    host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.add_module_engine(version="0.0.9")
+    replaced(monkeypatch, "mend this")
+    with pytest.raises(Failed, match="not wholly replaced: mend this") as caught:
+        run(host, scratch, state="latest")
+    assert caught.value.result["reload"]["problems"] == ["mend this"]
+
+
+def test_latest_needs_the_client_and_the_rest_does_not(
+    host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.add_module_engine(version="0.0.9")
+    monkeypatch.setattr(ksm_module.client, "IMPORT_ERROR", "no module named ksm")
+    with pytest.raises(Failed, match="install the package python3-ksm"):
+        run(host, scratch, state="latest")
+    with pytest.raises(Failed, match="cannot be unloaded: in use. It is held by: look with ls -l"):
+        run(host, scratch, {"modprobe": (1, "", "in use")}, state="absent")
+    assert run(host, scratch, state="absent")[1] == [["modprobe", "-r", "ksm"]]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +177,3 @@ def test_a_refusal_names_the_remedy(host: Host, scratch: Path, error: str, said:
     assert error in str(caught.value)
     assert said in str(caught.value)
     assert not host.exists(BOOT)
-
-
-def test_who_holds_the_device(tmp_path: Path) -> None:
-    for pid, comm, target in ((7, "qemu", "/dev/ksm"), (8, "area", "anon_inode:[ksm-area]")):
-        (tmp_path / f"{pid}/fd").mkdir(parents=True)
-        (tmp_path / f"{pid}/comm").write_text(f"{comm}\n")
-        (tmp_path / f"{pid}/fd/3").symlink_to(target)
-    (tmp_path / "9/fd").mkdir(parents=True)
-    (tmp_path / "9/comm").write_text("other\n")
-    (tmp_path / "9/fd/3").symlink_to("/dev/ksmbd")
-    assert sorted(ksm_module.holders(str(tmp_path))) == ["area (pid 8)", "qemu (pid 7)"]

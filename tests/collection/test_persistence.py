@@ -20,6 +20,13 @@ def test_lines_are_those_that_the_host_reads() -> None:
     assert KERNEL.lines({"run": 1}) == ["w /sys/kernel/mm/ksm/run - - - - 1"]
 
 
+def test_lists_are_one_word_and_may_be_empty() -> None:
+    for users in ("33,1000-1999", ""):
+        lines = MODULE.lines({"scan_all_exclude_uids": users})
+        assert lines == [f"options ksm scan_all_exclude_uids={users}"]
+        assert MODULE.parse(lines[0]) == {"scan_all_exclude_uids": users}
+
+
 def test_other_peoples_lines_are_kept() -> None:
     text = "# mine\noptions ksmbd foo=1\noptions ksm run=0\nsoftdep ksm pre: kvm\n"
     new = persistence.render(MODULE, text, {"run": 1})

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from ansible_collections.ksm.fleet.plugins.module_utils import checks
 from ansible_collections.ksm.fleet.plugins.modules import ksm_preflight as preflight
 
 from fakes import RELEASE, Host
@@ -14,15 +16,18 @@ BUILT = f"ksm/0.1.0, {RELEASE}, x86_64: installed\n"
 
 
 def look(host: Host, status: str | None = None, release: str = RELEASE) -> dict[str, Any]:
-    return preflight.look(str(host.root), release, "x86_64", status)
+    def run(command: Sequence[str]) -> str | None:
+        return status if command[0] == "dkms" else None
+
+    return preflight.look(str(host.root), release, "x86_64", run)
 
 
 def engine(seen: dict[str, Any], wanted: str) -> str:
     problems = {
         "module": preflight.problems_of_module(seen),
-        "kernel": preflight.problems_of_kernel(seen),
+        "kernel": checks.problems_of_kernel(seen),
     }
-    return preflight.choose(wanted, seen, problems)
+    return checks.choose(wanted, seen, problems)
 
 
 def test_a_fresh_host_can_have_the_module(host: Host) -> None:
@@ -32,7 +37,7 @@ def test_a_fresh_host_can_have_the_module(host: Host) -> None:
     assert seen["kernel"]["headers_package"] == f"linux-headers-{RELEASE}"
     assert engine(seen, "auto") == "module"
     assert engine(seen, "kernel") == "none"
-    assert "CONFIG_KSM" in preflight.problems_of_kernel(seen)[0]["remedy"]
+    assert "CONFIG_KSM" in checks.problems_of_kernel(seen)[0]["remedy"]
 
 
 def test_no_device_migration(host: Host) -> None:
@@ -41,7 +46,7 @@ def test_no_device_migration(host: Host) -> None:
     seen = look(host)
     (problem,) = preflight.problems_of_module(seen)
     assert f"{RELEASE} was built without CONFIG_DEVICE_MIGRATION" in problem["reason"]
-    assert "ksm_engine to kernel" in problem["remedy"]
+    assert "set ksm_engine to kernel" in problem["remedy"]
     assert engine(seen, "module") == "none"
     assert engine(seen, "auto") == "kernel"
 
@@ -88,17 +93,17 @@ def test_built_and_there(host: Host) -> None:
     host.write(f"lib/modules/{RELEASE}/updates/dkms/ksm.ko.xz", "")
     seen = look(host, BUILT)
     assert seen["module"]["file"] == f"/lib/modules/{RELEASE}/updates/dkms/ksm.ko.xz"
-    assert preflight.problems_of_build(seen) == []
+    assert checks.problems_of_build(seen) == []
 
 
 def test_built_but_not_there(host: Host) -> None:
     host.write(f"lib/modules/{RELEASE}/build/Makefile", "")
-    (problem,) = preflight.problems_of_build(look(host, BUILT))
+    (problem,) = checks.problems_of_build(look(host, BUILT))
     assert "has no ksm.ko" in problem["reason"]
 
 
 def test_no_headers(host: Host) -> None:
-    (problem,) = preflight.problems_of_build(look(host, "ksm/0.1.0: added\n"))
+    (problem,) = checks.problems_of_build(look(host, "ksm/0.1.0: added\n"))
     assert "headers are missing" in problem["reason"]
     assert f"install linux-headers-{RELEASE}" in problem["remedy"]
 
@@ -106,10 +111,24 @@ def test_no_headers(host: Host) -> None:
 def test_a_failed_build_shows_the_end_of_its_log(host: Host) -> None:
     host.write(f"lib/modules/{RELEASE}/build/Makefile", "")
     host.write("var/lib/dkms/ksm/0.1.0/build/make.log", "start\nmerge.c:7: error: no such\n")
-    (problem,) = preflight.problems_of_build(look(host, "ksm/0.1.0: added\n"))
+    (problem,) = checks.problems_of_build(look(host, "ksm/0.1.0: added\n"))
     assert "did not build ksm.ko for the running kernel" in problem["reason"]
-    assert preflight.text([problem]).endswith("make.log:\n    start\n    merge.c:7: error: no such")
+    assert checks.text([problem]).endswith("make.log:\n    start\n    merge.c:7: error: no such")
     assert f"dkms install ksm/0.1.0 -k {RELEASE}" in problem["remedy"]
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_an_older_module_that_an_upgrade_has_kept(host: Host, headers: bool) -> None:
+    host.write(f"lib/modules/{RELEASE}/updates/dkms/ksm.ko.xz", "")
+    host.write("var/lib/dkms/ksm/0.10.0/build/make.log", "merge.c:7: error: no such\n")
+    if headers:
+        host.write(f"lib/modules/{RELEASE}/build/Makefile", "")
+    seen = look(host, f"{BUILT}ksm/0.10.0: added\n")
+    assert seen["dkms"]["overdue"] == "0.10.0"
+    (problem,) = checks.problems_of_build(seen)
+    assert f"for the running kernel {RELEASE}, which keeps 0.1.0 instead of 0.10.0" in problem["reason"]
+    assert ("dkms install ksm/0.10.0" if headers else "install linux-headers-") in problem["remedy"]
+    assert ("no such" in checks.text([problem])) == headers
 
 
 def test_a_half_configured_package_is_not_installed(host: Host) -> None:
@@ -131,7 +150,26 @@ def test_files_of_the_role_are_seen(host: Host) -> None:
     assert look(host)["files"] == ["/etc/modprobe.d/ksm.conf"]
 
 
-def test_a_host_without_apt(host: Host) -> None:
+def test_a_host_without_apt_and_dnf(host: Host) -> None:
     (host.root / "usr/bin/apt-get").unlink()
     (problem,) = preflight.problems_of_module(look(host))
-    assert "debian has none" in problem["reason"]
+    assert "debian has neither" in problem["reason"]
+
+
+def test_a_host_with_dnf(host: Host) -> None:
+    (host.root / "usr/bin/apt-get").unlink()
+    host.write("usr/bin/dnf", "")
+    host.write("etc/yum.repos.d/ksm-fleet.repo", "")
+    said = "ksm-dkms\t0.1.0-1.el10\npackage ksm-tools is not installed\nksmtuned\t1-2\n"
+
+    def run(command: Sequence[str]) -> str | None:
+        return said if command[0] == "rpm" else None
+
+    seen = preflight.look(str(host.root), RELEASE, "x86_64", run)
+    assert preflight.problems_of_module(seen) == []
+    assert seen["package_manager"] == "dnf"
+    assert seen["kernel"]["headers_package"] == f"kernel-devel-{RELEASE}"
+    assert seen["packages"] == {"ksm-dkms": "0.1.0-1.el10", "ksm-tools": None, "python3-ksm": None}
+    assert seen["packages_left"] == ["ksm-dkms"]
+    assert seen["conflicts"] == ["ksmtuned"]
+    assert "/etc/yum.repos.d/ksm-fleet.repo" in seen["files"]

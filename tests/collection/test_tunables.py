@@ -198,6 +198,13 @@ class TestAbsent:
         run(state="absent", engine="module", unmerge=True)
         assert host.tunable("module", "run") == "2"
 
+    def test_refuses_to_unmerge_without_memory(self, host: Host, run: Any) -> None:
+        host.add_module_engine(run="1", pages_sharing="2560")
+        host.write("proc/meminfo", "MemTotal: 4096000 kB\nMemAvailable: 5120 kB\n")
+        with pytest.raises(TunableError, match=r"10.0 MiB that are saved, and only 5.0 MiB"):
+            run(state="absent", engine="module", unmerge=True)
+        assert host.tunable("module", "run") == "1"
+
     def test_never_unmerges_on_its_own(self, host: Host, run: Any) -> None:
         host.add_kernel_engine(run="0")
         run(tunables={"max_page_sharing": 64})
