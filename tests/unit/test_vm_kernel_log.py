@@ -28,7 +28,19 @@ SPLATS = [
     "list_del corruption. prev->next should be ffff, but was eeee",
     "refcount_t: underflow; use-after-free.",
     "kmem_cache_destroy ksm_rmap: Slab cache still has objects when called from f+0x1/0x2",
-    "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    "WARNING: possible irq lock inversion dependency detected",
+    "WARNING: inconsistent lock state",
+    "WARNING: bad unlock balance detected!",
+    "BUG: MAX_LOCKDEP_ENTRIES too low!",
+    "BUG: MAX_LOCKDEP_CHAINS too low!",
+    "turning off the locking correctness validator.",
+    "lockdep: fixing up recursion, turning off",
+    "INFO: lockdep is turned off.",
+    "BUG: using smp_processor_id() in preemptible [00000000] code: ksmd/12",
+    "kernel BUG at mm/page_table_check.c:104!",
+    "ODEBUG: free active (active state 0) object: ffff88 object type: work_struct hint: f+0x0/0x10",
+    "WARNING: CPU: 0 PID: 9 at lib/debugobjects.c:612 debug_print_object+0x1/0x2",
+    "BUG: KASAN: vmalloc-out-of-bounds in ksm_scan+0x10/0x20 [ksm]",
     "page dumped because: VM_BUG_ON_PAGE(page_ref_count(page) == 0)",
     "mm/pgtable-generic.c:50: bad pmd 00000000abcd(80000000)",
     "swap_info_get: Bad swap offset entry 3ffffffff",
@@ -39,6 +51,9 @@ HARMLESS = [
     "RAS: Correctable Errors collector initialized.",
     "kfence: initialized - using 2097152 bytes for 255 objects at 0x(____ptrval____)",
     "kmemleak: 0 new suspected memory leaks",
+    # Of whose memory, its report says.
+    "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    "FAULT_INJECTION: forcing a failure.",
     "DEBUG: nothing to see here",
     "tsc: Unable to calibrate against PIT",
     "ACPI: possible address clash ignored",
@@ -76,6 +91,34 @@ def test_a_splat_ends_with_its_trace() -> None:
         "WARNING: one\nRIP: 0010:f\n---[ end trace 0000 ]---",
         "WARNING: two",
     ]
+
+
+def leak(frame: str) -> str:
+    return (
+        "unreferenced object 0xffff8880012a0000 (size 64):\n"
+        '  comm "insmod", pid 55, jiffies 4294678\n'
+        "  hex dump (first 8 bytes):\n"
+        "    00 01 02 03 04 05 06 07  ........\n"
+        "  backtrace (crc 0):\n"
+        "    __kmalloc_cache_noprof+0x286/0x300\n"
+        f"    {frame}\n"
+        "    do_syscall_64+0xc1/0x1d0"
+    )
+
+
+@pytest.mark.parametrize("frame", ["ks_init+0x10/0x20 [ksm]", "0xffffffffc0201234"], ids=["loaded", "unloaded"])
+def test_memory_that_a_module_lost_is_a_complaint(frame: str) -> None:
+    log = f"<6>[    1.0] all is well\n{leak('vfs_open+0x1/0x2')}\n{leak(frame)}\n{leak(frame)}\n"
+    assert find_splats(log) == [leak(frame)] * 2
+
+
+def test_a_module_that_does_not_go_is_a_complaint() -> None:
+    line = "rmmod: can't unload module 'ksm': Resource temporarily unavailable"
+    assert find_splats(f"<6>[    1.0] all is well\n{line}") == [line]
+
+
+def test_memory_that_the_kernel_lost_is_not() -> None:
+    assert find_splats(f"{leak('vfs_open+0x1/0x2')}\n<4>[    1.0] WARNING: odd") == ["<4>[    1.0] WARNING: odd"]
 
 
 def test_a_splat_without_an_end_is_cut_short() -> None:

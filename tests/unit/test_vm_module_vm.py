@@ -24,7 +24,7 @@ class Runs:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     monkeypatch.setattr(module_vm.host, "require", lambda: None)
-    monkeypatch.setattr(module_vm, "prepare", lambda name: SimpleNamespace(name=name))
+    monkeypatch.setattr(module_vm, "prepare", lambda name: SimpleNamespace(name=name, patience=1.0))
 
     def start(*results: Result):  # type: ignore[no-untyped-def]
         runs = Runs(list(results))

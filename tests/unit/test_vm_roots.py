@@ -8,7 +8,7 @@ import pytest
 from ksmvm import roots
 from ksmvm.errors import HarnessError
 from ksmvm.mirrors import Mirrors
-from ksmvm.roots import Recipe
+from ksmvm.roots import HeadersRecipe, Recipe
 
 RECIPE = Recipe("bookworm", "bookworm", ("gcc", "make"))
 
@@ -53,6 +53,14 @@ def test_a_changed_recipe_builds_anew(built: list, other: Recipe) -> None:
     roots.ensure(RECIPE)
     roots.ensure(other)
     assert built == [RECIPE, other]
+
+
+def test_changed_headers_build_anew(built: list) -> None:
+    first = HeadersRecipe("arm64", "trixie", ("gcc",), architecture="arm64", headers=("linux-headers-arm64/trixie",))
+    other = replace(first, headers=("linux-headers-arm64/trixie-backports",))
+    for recipe in (first, first, other):
+        roots.ensure(recipe)
+    assert built == [first, other]
 
 
 def test_a_new_version_of_the_recipe_builds_anew(built: list, monkeypatch: pytest.MonkeyPatch) -> None:

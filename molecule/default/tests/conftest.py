@@ -14,6 +14,9 @@ TREE = Path(__file__).resolve().parents[3]
 HARNESS = TREE / "tests/vm/ksmvm"
 ENGINE = "/sys/class/misc/ksm"
 
+# Gives the hosts their `host.ksm`.
+pytest_plugins = ["ksm.testing"]
+
 Workload = Callable[[str], Any]
 
 

@@ -7,6 +7,8 @@
     workload.py look       every process verifies its contents
     workload.py rewrite    every process writes to some of its merged pages, and verifies
     workload.py report     what the processes, and the engine, say of their memory
+    workload.py watch      look again and again what is merged of the processes, from now on
+    workload.py watched    the least that was merged meanwhile, in pages; the watch ends
     workload.py stop
 
 Two kinds of processes: QEMU guests under KVM, which the engine adopts since QEMU marks their
@@ -28,6 +30,7 @@ from typing import Any, Callable, Optional
 
 HERE = Path(__file__).resolve().parent
 RUN = Path("/run/ksm-workload")
+WATCH = RUN / "watch.json"
 SIZES: dict[str, int] = json.loads((HERE / "sizes.json").read_text())
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIB = 1 << 20
@@ -317,6 +320,37 @@ def ask_all(rewrite: bool) -> Json:
     return {process.name: process.verdict() for process in PROCESSES}
 
 
+def watch() -> Json:
+    WATCH.unlink(missing_ok=True)
+    run("systemd-run", "--quiet", "--collect", "--unit=ksm-watch", sys.executable, __file__, "watching")
+    wait_for("the watch has begun", WATCH.exists)
+    return watch_state()
+
+
+def watching() -> Json:
+    """In a service of its own: the engine's counters do not tell, since they begin anew with a module."""
+    state: Json = {"first": None, "least": None, "looks": 0}
+    while True:
+        now = sum(p.common(anonymous_vmas(p.pid()))["merged"] for p in PROCESSES)
+        state["looks"] += 1
+        state["first"] = now if state["first"] is None else state["first"]
+        state["least"] = now if state["least"] is None else min(now, state["least"])
+        partial = WATCH.with_suffix(".partial")
+        partial.write_text(json.dumps(state))
+        partial.rename(WATCH)
+        time.sleep(1)
+
+
+def watch_state() -> Json:
+    state: Json = json.loads(WATCH.read_text())
+    return state
+
+
+def watched() -> Json:
+    run("systemctl", "stop", "ksm-watch")
+    return watch_state()
+
+
 def stop() -> Json:
     running = [process.name for process in PROCESSES if process.pid()]
     if running:
@@ -331,6 +365,9 @@ def main() -> None:
         "look": lambda: ask_all(rewrite=False),
         "rewrite": lambda: ask_all(rewrite=True),
         "report": report,
+        "watch": watch,
+        "watching": watching,
+        "watched": watched,
         "stop": stop,
     }
     if len(sys.argv) != 2 or sys.argv[1] not in commands:

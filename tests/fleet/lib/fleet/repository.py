@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from ksmvm.process import run, system_environment
 
+from fleet import versions
 from fleet.paths import CACHE, REPOSITORY, cache
 
 LOOPBACK = "127.0.0.1"
@@ -43,10 +46,19 @@ class Repository:
     def _record(self) -> Path:
         return cache(f"repository-{self.name}.json")
 
-    def make(self, packages: Path = REPOSITORY / "dist") -> None:
-        """From the packages of debian/build, signed by the throw-away key."""
+    def make(self, others: Sequence[str] = ()) -> None:
+        """From this tree's packages and those of *others*, signed by the throw-away key."""
         environment = system_environment(KSM_CACHE=str(CACHE))
-        run([str(REPOSITORY / "debian/build"), str(packages)], env=environment)
+        own = REPOSITORY / "dist"
+        run([str(REPOSITORY / "debian/build"), str(own)], env=environment)
+        packages = own
+        if others:
+            packages = cache(f"packages-{self.name}")
+            shutil.rmtree(packages, ignore_errors=True)
+            packages.mkdir()
+            for folder in (own, *map(versions.build, others)):
+                for package in folder.glob("*.deb"):
+                    shutil.copy2(package, packages)
         run(
             [str(REPOSITORY / "debian/make-repository"), str(packages), str(self.folder)],
             env=environment,

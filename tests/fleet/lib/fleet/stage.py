@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from fleet import ansible, workload_kit
@@ -16,9 +17,9 @@ def place(name: str) -> Path:
     return cache(f"stage-{name}.json")
 
 
-def prepare(name: str) -> dict[str, str]:
+def prepare(name: str, others: Sequence[str] = ()) -> dict[str, str]:
     repository = Repository(name)
-    repository.make()
+    repository.make(others)
     ansible.collections()
     made = {
         "url": repository.serve(),
