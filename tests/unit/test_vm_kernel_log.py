@@ -57,6 +57,8 @@ HARMLESS = [
     "DEBUG: nothing to see here",
     "tsc: Unable to calibrate against PIT",
     "ACPI: possible address clash ignored",
+    "page dumped because: unmovable page",
+    "page dumped because: migration failure",
     "Out of memory: Killed process 12 (hog) total-vm:1kB",
     "test[77]: segfault at 0 ip 0000 sp 0000 error 6",
 ]

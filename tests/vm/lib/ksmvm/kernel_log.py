@@ -36,8 +36,11 @@ SPLAT = re.compile(
     """,
     re.VERBOSE,
 )
-# Lines of the splat that are not one (KFENCE and the like announce themselves at boot).
-HARMLESS = re.compile(r"\bkfence: initialized\b")
+# What looks like a splat and is none: KFENCE announces itself at boot, and a block of memory that cannot
+# be taken away tells which of its pages stood in the way.
+HARMLESS = re.compile(
+    r"\bkfence: initialized\b|\bpage dumped because: (unmovable page|isolation failed|migration failure)$"
+)
 # kmemleak's report of an object, which follows the log, and code in its trace of who allocated it: of a
 # module, or bare, of one that was unloaded.
 LEAK = re.compile(r"^unreferenced object ")
