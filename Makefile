@@ -34,7 +34,7 @@ STAGES := lint unit module reload policy packages fleet scenarios apt rpm scale 
 # Two lanes, for two cores. rpm is a part of packages. Not among them: scenarios, apt, scale, secureboot,
 # kernel-selftests, arm64 and debug, which take their time, download the kernel's source, a compiler or headers,
 # or build a kernel.
-LANES := lint unit module + fleet packages reload policy
+LANES := lint unit module reload policy + fleet packages
 
 setup: $(VENV)/.ready
 	@tests/vm/ksmvm setup
