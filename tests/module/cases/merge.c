@@ -218,6 +218,28 @@ CASE(merge, sample_misleads, 60)
 	require(distinct_pfns(q, 64) == 64, "pages that differ in a word were merged");
 }
 
+/*
+ * The sums of pages that differ in one word only differ, whichever word it is: none
+ * is frozen for nothing.
+ */
+CASE(merge, every_word_counts, 60)
+{
+	enum { WORDS = PAGE / 8, N = WORDS + 1 };
+	char *p = mem_map(N);
+	long long frozen;
+
+	mem_fill(p, N, 1, 77);
+	for (int i = 0; i < WORDS; i++)
+		p[i * PAGE + i * 8 + i % 8] ^= 1 << i % 7;
+	frozen = engine_read("pages_unmergeable");
+	area_with(p, N);
+	engine_start();
+	engine_passes(4);
+	require(engine_read("pages_sharing") == 0, "pages that differ were merged: %s", engine_state());
+	require(engine_read("pages_unmergeable") == frozen, "pages that differ have one sum: %s, %lld before",
+		engine_state(), frozen);
+}
+
 CASE(merge, pages_of_zeros, 60)
 {
 	char *p = mem_map(512);
@@ -415,8 +437,12 @@ CASE(merge, metadata_of_unique, 120)
 	engine_start();
 	/* Tables that grew are cut down in turns. */
 	engine_passes(12);
-	engine_stop();
 	metadata_within(N, 16);
+	/* As are those that most pages have left. */
+	require(!munmap(p + N / 4 * PAGE, (N - N / 4) * PAGE), "munmap: %s", strerror(errno));
+	engine_passes(12);
+	engine_stop();
+	metadata_within(N / 4, 16);
 }
 
 /* Four of each, and then one is left of each. */
