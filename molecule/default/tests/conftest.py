@@ -15,17 +15,9 @@ HARNESS = TREE / "tests/vm/ksmvm"
 ENGINE = "/sys/class/misc/ksm"
 
 # Gives the hosts their `host.ksm`.
-pytest_plugins = ["ksm.testing"]
+pytest_plugins = ["fleet.side_by_side", "ksm.testing"]
 
 Workload = Callable[[str], Any]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a host one after the other, those of another at the same time."""
-    for item in items:
-        parameters = getattr(item, "callspec", None)
-        backend = parameters and parameters.params.get("_testinfra_backend")
-        item.add_marker(pytest.mark.xdist_group(backend.get_pytest_id() if backend else "fleet"))
 
 
 @pytest.fixture

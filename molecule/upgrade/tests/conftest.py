@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 # Gives the hosts their `host.ksm`.
-pytest_plugins = ["ksm.testing"]
+pytest_plugins = ["fleet.side_by_side", "ksm.testing"]
 
 NEXT = "9.1.0"
 Workload = Callable[[str], Any]
