@@ -44,7 +44,7 @@ BOOT_OF_GROUP = {"race": "two-cpus", "nodes": "two-cpus"}
 KERNELS_OF_GROUP = {"inject": (ksmvm.DEBUG,), "advisor": ("6.12", ksmvm.DEBUG)}
 # To the program, before the names of cases: "--soak 4 --calls 1000000 --seed 7".
 OPTIONS = tuple(os.environ.get("KSM_TEST_OPTIONS", "").split())
-RUN_TIMEOUT = 1200.0
+RUN_TIMEOUT = 1800.0
 # A case that brings the VM down costs a boot; more than these are not worth the time.
 CRASHES_MAX = 4
 

@@ -34,7 +34,7 @@ CASE(control, run_0_stops, 60)
 		/* Somewhere in the second pass, in which merging begins. */
 		scanned = engine_read("pages_scanned") + PAGES * 10 / 9 + round * 128;
 		engine_start();
-		end = now() + 20;
+		end = now() + 20 * patience;
 		while (engine_read("pages_scanned") < scanned)
 			require(now() < end, "nothing is scanned: %s", engine_state());
 		engine_stop();

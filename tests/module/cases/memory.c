@@ -161,7 +161,7 @@ CASE(memory, starved, 150)
 	write_open(reserve, "4000000");
 	write_open(run, "1");
 	/* The kernel tries hard to find some in each pass, which takes a while. */
-	end = now() + 60;
+	end = now() + 60 * patience;
 	do {
 		long long n = read_open(sharing);
 
