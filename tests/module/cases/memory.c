@@ -143,6 +143,15 @@ CASE(memory, starved, 150)
 	double end;
 
 	prepare();
+	/*
+	 * What an earlier case left merged goes first: the table it was in shrinks by a
+	 * worker of the kernel's, for which others are killed while memory is short.
+	 */
+	sentinel();
+	engine_start();
+	engine_passes(2);
+	engine_stop();
+	nap_ms(300 * patience);
 	mem_fill(p, N, 16, 2100);
 	area_with(p, N);
 	require(file_read("/proc/sys/vm/min_free_kbytes", was, sizeof(was)) > 0, "min_free_kbytes");
@@ -177,7 +186,8 @@ CASE(memory, starved, 150)
 	for (int i = 0; i < victims; i++)
 		peer_kill(&other[i]);
 	mem_check(p, N, 16, 2100);
-	engine_merge(16, N - 16);
+	/* With the sentinel's. */
+	engine_merge(16 + 1, N - 16 + 1);
 	mem_check(p, N, 16, 2100);
 	munlockall();
 }
