@@ -29,7 +29,7 @@ def merging(engine: str, cpu: int, *, ideal: int = 256, workload: str = "mix") -
 
 def pace(engine: str, dynamic: int, saved: list[int]) -> dict:
     samples = [[float(i + 1), (i + 1) * 1_000_000, pages] for i, pages in enumerate(saved)]
-    row = {"part": "pace", "engine": engine, "dynamic": dynamic, "pages_to_scan": 100, "mib": 8}
+    row = {"part": "pace", "engine": engine, "workload": "mix", "dynamic": dynamic, "pages_to_scan": 100, "mib": 8}
     return {**row, "samples": samples}
 
 
@@ -165,10 +165,11 @@ def test_a_change_of_the_module_is_told(tmp_path, capsys) -> None:  # type: igno
 
 
 def test_parts_that_were_not_measured_now_are_kept() -> None:
-    old = [pace("ksmd-smart", 0, [0]), merging("module", 20_000_000)]
+    old = [pace("ksmd-smart", 0, [0]), merging("module", 20_000_000), merging("module", 5_000_000, workload="huge")]
     now = cli.with_rest({"rows": [merging("module", 10_000_000)]}, old)
-    assert [(row["part"], row["engine"]) for row in now["rows"]] == [("pace", "ksmd-smart"), ("merging", "module")]
-    assert [entry["cpu_until_merged_ms"]["median"] for entry in now["summary"]] == [10]
+    kept = [(row["part"], row["workload"], row["engine"]) for row in now["rows"]]
+    assert kept == [("pace", "mix", "ksmd-smart"), ("merging", "huge", "module"), ("merging", "mix", "module")]
+    assert [entry["cpu_until_merged_ms"]["median"] for entry in now["summary"]] == [10, 5]
 
 
 def test_another_kernels_run_is_not_added_to(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

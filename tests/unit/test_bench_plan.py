@@ -67,6 +67,7 @@ def test_labels_survive_the_shell(part: str) -> None:
 
 
 def test_programs_are_started_once_before_they_are_measured() -> None:
-    first = plan.script(plan.plan("6.12", FULL, ["merging"], ["programs"])).splitlines()[1]
-    assert "program.py 0 0" in first
+    loopback, _said, first = plan.script(plan.plan("6.12", FULL, ["merging"], ["programs"])).splitlines()[:3]
+    assert loopback == "ip link set lo up"
+    assert "program.py 0 0 --once" in first
     assert "program.py" not in plan.script(plan.plan("6.12", FULL, ["merging"], ["mix"]))

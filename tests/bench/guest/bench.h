@@ -55,13 +55,13 @@ long long step(const struct merger *m);
 
 struct workload;
 
-/* Programs take any for: work, and tell when done. */
-enum order { ORDER_EXPOSE, ORDER_REWRITE, ORDER_WRITES, ORDER_READS, ORDER_WORK };
+enum order { ORDER_EXPOSE, ORDER_REWRITE, ORDER_WRITES, ORDER_READS };
 
 struct times {
 	long n;
-	double p50, p99, p999, max;	/* of a write, in ns */
+	double p50, p99, p999, max;	/* of a write or a request, in ns */
 	double mib_per_second;		/* of reading */
+	double per_second;		/* requests */
 };
 
 struct people {
@@ -94,6 +94,9 @@ size_t people_pages(const struct people *p);
 /* effect.c */
 void do_writes(char *p, size_t npages, struct times *times);
 void do_reads(const char *p, size_t npages, struct times *times);
+long long clock_ns(void);
+/* Sorts them. */
+void times_of(uint32_t *took, size_t n, struct times *times);
 
 /* programs.c: processes that know nothing of merging */
 struct peer program_start(struct people *p, int number);
@@ -101,6 +104,8 @@ struct peer program_start(struct people *p, int number);
 void program_expose(struct people *p, int number);
 /* Its anonymous pages. */
 size_t program_pages(pid_t pid);
+/* Asks it for rows of its database, one after the other. */
+void do_requests(int number, struct times *times);
 
 /* measurements */
 

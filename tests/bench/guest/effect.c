@@ -8,7 +8,6 @@
 /* A short pause after so many, in which the engine has the CPU. */
 #define WRITES_AT_ONCE 20
 #define READ_SECONDS 2
-#define WORK_SECONDS 4
 #define FIRST_PASSES 4
 
 static int compare(const void *a, const void *b)
@@ -18,12 +17,24 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static long long clock_ns(void)
+long long clock_ns(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+void times_of(uint32_t *took, size_t n, struct times *times)
+{
+	qsort(took, n, sizeof(*took), compare);
+	*times = (struct times){
+		.n = n,
+		.p50 = took[n / 2],
+		.p99 = took[n * 99 / 100],
+		.p999 = took[n * 999 / 1000],
+		.max = took[n - 1],
+	};
 }
 
 /* Each writes what is there already, so that the page can merge again. */
@@ -42,14 +53,7 @@ void do_writes(char *p, size_t npages, struct times *times)
 		if (i % WRITES_AT_ONCE == 0)
 			nap_ms(5);
 	}
-	qsort(took, WRITES, sizeof(*took), compare);
-	*times = (struct times){
-		.n = WRITES,
-		.p50 = took[WRITES / 2],
-		.p99 = took[WRITES * 99 / 100],
-		.p999 = took[WRITES * 999 / 1000],
-		.max = took[WRITES - 1],
-	};
+	times_of(took, WRITES, times);
 }
 
 void do_reads(const char *p, size_t npages, struct times *times)
@@ -71,30 +75,30 @@ void do_reads(const char *p, size_t npages, struct times *times)
 	times->mib_per_second = rounds * npages / (double)MIB_PAGES / took;
 }
 
-static void tell_times(struct people *people)
+static void tell(const char *what, const struct times *times)
+{
+	printf("\"%s\": %ld, \"p50\": %.0f, \"p99\": %.0f, \"p999\": %.0f, \"max\": %.0f, ", what,
+	       times->n, times->p50, times->p99, times->p999, times->max);
+}
+
+static void tell_memory(struct people *people)
 {
 	struct times times;
 
 	people_do(people, 0, ORDER_WRITES);
 	people_do(people, 0, ORDER_READS);
 	times = people_times(people, 0);
-	printf("\"writes\": %ld, \"p50\": %.0f, \"p99\": %.0f, \"p999\": %.0f, \"max\": %.0f, "
-	       "\"read_mib_per_second\": %.1f, ", times.n, times.p50, times.p99, times.p999,
-	       times.max, times.mib_per_second);
+	tell("writes", &times);
+	printf("\"read_mib_per_second\": %.1f, ", times.mib_per_second);
 }
 
-/* Each piece is the same number of queries. */
-static void tell_work(struct people *people)
+static void tell_service(void)
 {
-	double start = now(), took;
-	size_t pieces = 0;
+	struct times times;
 
-	do {
-		people_do(people, 0, ORDER_WORK);
-		pieces++;
-		took = now() - start;
-	} while (took < WORK_SECONDS);
-	printf("\"pieces_per_second\": %.2f, ", pieces / took);
+	do_requests(0, &times);
+	tell("requests", &times);
+	printf("\"requests_per_second\": %.2f, ", times.per_second);
 }
 
 /* Merged first, at full speed; then at the pace that was asked for. */
@@ -118,9 +122,9 @@ void measure_effect(const struct options *o)
 	cpu = merger_cpu(m);
 	start = now();
 	if (workload_is_programs(o->workload))
-		tell_work(&people);
+		tell_service();
 	else
-		tell_times(&people);
+		tell_memory(&people);
 	printf("\"cpu\": %lld, \"seconds\": %.3f", merger_cpu(m) - cpu, now() - start);
 	result_end();
 	people_end(&people);

@@ -40,7 +40,7 @@ size_t program_pages(pid_t pid)
 	return atol(at + strlen("RssAnon:")) * 1024 / PAGE;
 }
 
-/* Its steps are bytes on standard input and output. */
+/* It says that it is ready by a byte on standard output. */
 struct peer program_start(struct people *p, int number)
 {
 	struct peer peer;

@@ -20,7 +20,7 @@ struct workload {
 	const char *name;
 	size_t procs;
 	uint64_t (*content)(size_t proc, size_t page, unsigned int generation);
-	bool huge, rewritten, programs;
+	bool huge, rewritten, programs, images;
 };
 
 /* Shared with a process; what it is told, and what it answers. */
@@ -82,6 +82,7 @@ static const struct workload workloads[] = {
 	{ "volatile", 8, mix, .rewritten = true },
 	{ "small", 64, mix },
 	{ "huge", 4, huge, .huge = true },
+	{ "guests", 3, NULL, .images = true },
 	{ "programs", 4, NULL, .programs = true },
 };
 
@@ -103,8 +104,30 @@ bool workload_is_programs(const struct workload *w)
 	return w->programs;
 }
 
+/* What a guest had in memory (../lib/ksmbench/guests.py). */
+static void fill_from_image(const struct people *p, size_t proc, char *memory)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/usr/share/ksm-bench/guest-%zu", proc);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	require(fd >= 0, "%s: %s", path, strerror(errno));
+	for (size_t done = 0; done < p->npages * PAGE;) {
+		ssize_t n = read(fd, memory + done, p->npages * PAGE - done);
+
+		require(n > 0, "%s has only %zu bytes", path, done);
+		done += n;
+	}
+	close(fd);
+}
+
 static void fill(const struct people *p, size_t proc, char *memory)
 {
+	if (p->w->images) {
+		fill_from_image(p, proc, memory);
+		return;
+	}
 	for (size_t i = 0; i < p->npages; i++) {
 		uint64_t content = p->w->content(proc, i, p->generation);
 
@@ -170,8 +193,6 @@ static void person(struct peer *self, void *arg)
 			break;
 		case ORDER_READS:
 			do_reads(memory, p->npages, &talk->times);
-			break;
-		case ORDER_WORK:
 			break;
 		}
 		peer_tell(self);
@@ -265,7 +286,7 @@ long long people_ideal(const struct people *p)
 	uint64_t *all;
 	long long kept = 0, limit;
 
-	if (p->w->programs || !p->m->dir)
+	if (!p->w->content || !p->m->dir)
 		return -1;
 	limit = merger_max_page_sharing(p->m);
 	all = malloc(n * sizeof(*all));

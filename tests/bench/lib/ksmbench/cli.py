@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 import ksmvm
 
-from ksmbench import machine, plot, report, userland
+from ksmbench import guests, machine, plot, report, userland
 from ksmbench.plan import FULL, PARTS, QUICK, QUICK_WORKLOADS, WORKLOADS, Size, plan, plan_threads
 from ksmbench.results import Row
 
@@ -60,7 +60,11 @@ def measure(kernel: str, options: argparse.Namespace) -> dict[str, Any]:
     start = time.monotonic()
     if steps:
         with tempfile.TemporaryDirectory(prefix="ksm-bench-") as scratch:
-            files = userland.python(kernel, Path(scratch)) if any(step.programs for step in steps) else {}
+            files: dict[str, Path] = {}
+            if any(step.workload == "programs" for step in steps):
+                files |= userland.python(kernel, Path(scratch))
+            if any(step.workload == "guests" for step in steps):
+                files |= guests.images(kernel, Path(scratch))
             found = machine.measure(kernel, steps, module, counted=True, smp=1, files=files)
         rows += found.rows
         troubles += found.troubles
@@ -101,9 +105,9 @@ def earlier(path: Path, kernel: str) -> list[Row]:
 
 
 def with_rest(result: dict[str, Any], rest: Sequence[Row]) -> dict[str, Any]:
-    """With the parts that were not measured now."""
-    now = {row["part"] for row in result["rows"]}
-    rows = [row for row in rest if row["part"] not in now] + result["rows"]
+    """With the workloads of parts that were not measured now."""
+    now = {(row["part"], row["workload"]) for row in result["rows"]}
+    rows = [row for row in rest if (row["part"], row["workload"]) not in now] + result["rows"]
     return {**result, "rows": rows, "summary": report.summary(rows)}
 
 

@@ -9,17 +9,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 # Every workload of guest/workloads.c.
-WORKLOADS = ("clones", "mix", "unique", "zero", "volatile", "small", "huge", "programs")
-# Programs are slow to start, and large.
-QUICK_WORKLOADS = WORKLOADS[:-1]
+WORKLOADS = ("clones", "mix", "unique", "zero", "volatile", "small", "huge", "guests", "programs")
+# Slow to start, and large: one round tells.
+LARGE = ("guests", "programs")
+QUICK_WORKLOADS = tuple(name for name in WORKLOADS if name not in LARGE)
 PARTS = ("merging", "profile", "scale", "pace", "effect", "threads")
 # With duplicates only, with some, without.
 PROFILED = ("clones", "mix", "unique")
 # smart_scan came with 6.7, PR_SET_MEMORY_MERGE with 6.4.
 OLD_KERNELS = ("6.1",)
 PROGRAM = "/bin/ksm-bench"
-# Two huge pages for each process; the database of each program, which itself is larger.
-LEAST_MIB = {"huge": 16, "programs": 16}
+GUESTS, GUEST_MIB = 3, 40
+# Two huge pages for each process; images as they are; the database of each program, which itself is larger.
+LEAST_MIB = {"huge": 16, "guests": GUESTS * GUEST_MIB, "programs": 16}
+# Of an image; the engines take their time for one.
+GUEST_PASSES = 8
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,11 @@ def plan(kernel: str, size: Size, parts: Sequence[str], workloads: Sequence[str]
 
 
 def _merging(kernel: str, size: Size, workloads: Sequence[str]) -> Iterator[Measurement]:
-    options = (("passes", str(size.passes)),)
     for number in range(size.rounds):
         for workload in workloads:
-            # Slow to start, and so many pages that one round tells.
-            if workload == "programs" and number:
+            if workload in LARGE and number:
                 continue
+            options = (("passes", str(GUEST_PASSES if workload == "guests" else size.passes)),)
             for engine in engines(kernel):
                 if _can(kernel, engine, workload):
                     yield Measurement("merging", "merging", engine, workload, _mib(size, workload), number, options)
@@ -176,8 +179,10 @@ def script(steps: Sequence[Measurement]) -> str:
     """For the VM's shell. One that fails does not end the rest."""
     lines = []
     if any(step.programs for step in steps):
+        # Programs are servers.
+        lines.append("ip link set lo up")
         lines.append("echo '# a first start, for what Python keeps of it'")
-        lines.append("/usr/bin/python3 -I /usr/share/ksm-bench/program.py 0 0 </dev/null >/dev/null")
+        lines.append("/usr/bin/python3 -I /usr/share/ksm-bench/program.py 0 0 --once")
     for number, step in enumerate(steps, 1):
         lines.append(f"echo '# {number}/{len(steps)} {step.part} {step.workload} {step.mib} MiB {step.engine}'")
         lines.append(f"{step.command()} 2>/tmp/trouble || {{ echo '! measurement {number}'; cat /tmp/trouble; }}")

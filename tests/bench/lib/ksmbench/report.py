@@ -12,8 +12,6 @@ from ksmbench.results import Row, select
 from ksmbench.series import PAGE_MIB, ahead, compare, reached, saved_by_cpu, saved_over_time
 from ksmbench.statistics import Figure, figure, ratio, slope
 
-# That a program makes at once, a read and a write each.
-QUERIES = 200
 Table = tuple[str, list[str], list[list[str]]]
 # Of what any engine saved at the most, when was so much saved?
 PARTS_OF_THE_MOST = (0.5, 0.9)
@@ -201,11 +199,13 @@ def effect(rows: Sequence[Row]) -> Iterator[Table]:
         line += [number(figure([row[name] / 1e3 for row in some]), 2) for name in ("p50", "p99", "p999", "max")]
         line += [with_spread(figure([row["read_mib_per_second"] for row in some]))]
         line += [number(figure([100 * row["cpu"] / 1e9 / row["seconds"] for row in some]))]
-        queries = select(rows, part="effect", engine=engine, workload="programs")
-        line += [with_spread(figure([QUERIES * row["pieces_per_second"] for row in queries]), 0)]
+        served = select(rows, part="effect", engine=engine, workload="programs")
+        line += [with_spread(figure([row["requests_per_second"] for row in served]), 0)]
+        line += [number(figure([row[name] / 1e3 for row in served]), 0) for name in ("p50", "p99", "p999")]
         lines.append(line)
     if lines:
-        head = ["engine", "write us p50", "p99", "p99.9", "max", "read MiB/s", "engine's CPU %", "queries/s"]
+        head = ["engine", "write us p50", "p99", "p99.9", "max", "read MiB/s", "engine's CPU %"]
+        head += ["requests/s", "request us p50", "p99", "p99.9"]
         yield "effect on a program, one CPU for all", head, lines
 
 

@@ -62,7 +62,8 @@ class ModuleVM:
     """Runs commands, each in a fresh VM of one kernel; `memory` in MiB, what the kernel wants by default.
 
     The time of a `counted` one is instructions: CPU time there is the same on a busy machine.
-    With `secure_boot` firmware loads it, which asks who signed it.
+    With `secure_boot` firmware loads it, which asks who signed it. What was in its memory at the
+    end is left in the file `ram`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ModuleVM:
         append: str = "",
         counted: bool = False,
         secure_boot: Optional[SecureBoot] = None,
+        ram: Optional[Path] = None,
     ) -> None:
         self.kernel = kernel
         self.smp = smp
@@ -81,6 +83,7 @@ class ModuleVM:
         self.append = append
         self.counted = counted
         self.secure_boot = secure_boot
+        self.ram = ram
 
     def run(
         self,
@@ -142,6 +145,7 @@ class ModuleVM:
                 memory=self.memory or prepared.memory,
                 console=console,
                 counted=self.counted,
+                ram=self.ram,
                 load=partial(self.secure_boot.load, Path(scratch)) if self.secure_boot else qemu.direct,
             )
             # QEMU's standard output is the VM's second serial port.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 QEMU = "qemu-system-x86_64"
 # Stock kernels here run under TCG only: KVM may be missing, or be there and not work.
@@ -36,6 +36,11 @@ def direct(kernel: Path, initrd: Path, append: str) -> list[str]:
     return ["-kernel", os.fspath(kernel), "-initrd", os.fspath(initrd), "-append", append]
 
 
+def _memory_in(file: Path, mib: int) -> list[str]:
+    backend = f"memory-backend-file,id=ram,size={mib}M,mem-path={file},share=on"
+    return ["-object", backend, "-machine", "memory-backend=ram"]
+
+
 def command(
     *,
     kernel: Path,
@@ -45,9 +50,13 @@ def command(
     memory: int,
     console: Path,
     counted: bool = False,
+    ram: Optional[Path] = None,
     load: Callable[[Path, Path, str], list[str]] = direct,
 ) -> list[str]:
-    """The machine without devices; the first serial port is the kernel's console."""
+    """The machine without devices; the first serial port is the kernel's console.
+
+    Its memory is the file `ram`, when one is given, which stays.
+    """
     clock = COUNTED_CLOCK if counted else TIMED_CLOCK
     return [
         QEMU,
@@ -57,6 +66,7 @@ def command(
         *("-cpu", "max,la57=off"),
         *("-smp", str(smp)),
         *("-m", str(memory)),
+        *(_memory_in(ram, memory) if ram else ()),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *load(kernel, initrd, " ".join((*KERNEL_ARGUMENTS, *clock, *append))),
         *("-chardev", f"file,id=console,append=on,path={console}"),
