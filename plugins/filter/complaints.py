@@ -84,16 +84,11 @@ def complaints(
             good = (low is None or low <= number) and (high is None or number <= high)
         if not good:
             limits = f" in {'' if low is None else low}..{'' if high is None else high}"
-            found.append(
-                f"{prefix}{name} is {value}: write {kind}"
-                f"{limits if (low, high) != (None, None) else ''}."
-            )
+            found.append(f"{prefix}{name} is {value}: write {kind}{limits if (low, high) != (None, None) else ''}.")
     for name in lists:
         value = values.get(name)
         if value is not None and (isinstance(value, bool) or not USERS.fullmatch(str(value))):
-            found.append(
-                f"{prefix}{name} is {value}: write users and ranges of them, such as 33,1000-1999."
-            )
+            found.append(f"{prefix}{name} is {value}: write users and ranges of them, such as 33,1000-1999.")
     return found
 
 

@@ -55,8 +55,7 @@ CAUSES = (
     (
         r"No package matching '(?P<what>linux-headers-[^']+)'"
         r"|(?:Unable to locate|No) package (?P<which>(?:linux-headers|kernel-devel)-\S+)",
-        "the headers of the running kernel cannot be had: no package source of this host offers"
-        " {what}",
+        "the headers of the running kernel cannot be had: no package source of this host offers {what}",
         "reboot into a kernel whose headers the host's package sources offer, or add the source"
         " that offers them, or set ksm_engine to kernel on this host",
     ),

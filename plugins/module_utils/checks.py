@@ -66,8 +66,7 @@ def look(root: str, release: str, arch: str, run: signing.Run) -> dict[str, Any]
             }
             for other in host.kernels(root)
         ],
-        "modules_disabled": (host.read(root, "proc/sys/kernel/modules_disabled") or "").strip()
-        == "1",
+        "modules_disabled": (host.read(root, "proc/sys/kernel/modules_disabled") or "").strip() == "1",
         "builtin": host.builtin_engine(root),
         "signatures": host.signatures(root),
         "dkms": {
@@ -153,10 +152,8 @@ def problems_of_module(seen: dict[str, Any]) -> list[Problem]:
             if kernel["config"][option] != "y":
                 found.append(
                     {
-                        "reason": f"kernel {release} was built without CONFIG_{option}"
-                        f" (says {kernel['config_file']})",
-                        "remedy": f"boot a kernel with CONFIG_{option}=y, as Debian's are"
-                        f" since 6.1, or {INSTEAD}",
+                        "reason": f"kernel {release} was built without CONFIG_{option} (says {kernel['config_file']})",
+                        "remedy": f"boot a kernel with CONFIG_{option}=y, as Debian's are since 6.1, or {INSTEAD}",
                     }
                 )
     if seen["modules_disabled"] and not seen["module"]["loaded"]:
@@ -181,10 +178,8 @@ def problems_of_kernel(seen: dict[str, Any]) -> list[Problem]:
         return []
     return [
         {
-            "reason": f"kernel {seen['kernel']['release']} has no built-in samepage merging"
-            " (no /sys/kernel/mm/ksm)",
-            "remedy": "boot a kernel with CONFIG_KSM=y, or use the module"
-            " (for the role: set ksm_engine to module)",
+            "reason": f"kernel {seen['kernel']['release']} has no built-in samepage merging (no /sys/kernel/mm/ksm)",
+            "remedy": "boot a kernel with CONFIG_KSM=y, or use the module (for the role: set ksm_engine to module)",
         }
     ]
 
@@ -208,8 +203,7 @@ def problems_of_build(seen: dict[str, Any]) -> list[Problem]:
     if not seen["kernel"]["headers"]:
         return [
             {
-                "reason": f"ksm.ko was not built for the running kernel {release}{instead}: its"
-                " headers are missing",
+                "reason": f"ksm.ko was not built for the running kernel {release}{instead}: its headers are missing",
                 "remedy": f"install {seen['kernel']['headers_package']}, or reboot into a kernel"
                 " whose headers can be had",
             }
@@ -217,8 +211,7 @@ def problems_of_build(seen: dict[str, Any]) -> list[Problem]:
     if state == "installed" and not there:
         return [
             {
-                "reason": f"DKMS says that ksm is installed for {release}, but"
-                f" /lib/modules/{release} has no ksm.ko",
+                "reason": f"DKMS says that ksm is installed for {release}, but /lib/modules/{release} has no ksm.ko",
                 "remedy": f"dkms install --force ksm/{version} -k {release}",
             }
         ]
@@ -229,8 +222,7 @@ def problems_of_build(seen: dict[str, Any]) -> list[Problem]:
         {
             "reason": f"DKMS did not build ksm.ko for the running kernel {release}"
             f"{instead or f' (state: {state})'}{said}",
-            "remedy": f"mend what the log names, then run dkms install ksm/{version} -k {release};"
-            f" or {INSTEAD}",
+            "remedy": f"mend what the log names, then run dkms install ksm/{version} -k {release}; or {INSTEAD}",
             "detail": "\n    ".join(tail),
         }
     ]
@@ -292,8 +284,7 @@ def problems_of_signature(seen: dict[str, Any]) -> list[Problem]:
     return [
         {
             "reason": f"{policy}, and {key} is not among them",
-            "remedy": f"mokutil --import {place}, reboot and confirm at the console;"
-            f" or {INSTEAD}",
+            "remedy": f"mokutil --import {place}, reboot and confirm at the console; or {INSTEAD}",
         }
     ]
 
@@ -303,9 +294,7 @@ def problems_of_loading(seen: dict[str, Any]) -> list[Problem]:
     module = seen["module"]
     if not module["loaded"]:
         return [{"reason": "ksm.ko is not loaded", "remedy": "modprobe ksm"}]
-    if None not in (module["running"], module["version"]) and (
-        module["running"] != module["version"]
-    ):
+    if None not in (module["running"], module["version"]) and (module["running"] != module["version"]):
         return [
             {
                 "reason": f"version {module['running']} runs, but {module['version']} is installed",
@@ -327,8 +316,7 @@ def problems_of_device(seen: dict[str, Any]) -> list[Problem]:
         return []
     return [
         {
-            "reason": f"/dev/ksm has mode {mode} and group {group},"
-            f" not {DEVICE_MODE:04o} and {DEVICE_GROUP}",
+            "reason": f"/dev/ksm has mode {mode} and group {group}, not {DEVICE_MODE:04o} and {DEVICE_GROUP}",
             "remedy": f"{remedy}; if it stays so, a rule in /etc/udev/rules.d sets it",
         }
     ]
@@ -387,11 +375,7 @@ def diagnose(seen: dict[str, Any], engine: str) -> dict[str, list[Problem]]:
 
 def refused(seen: dict[str, Any]) -> bool:
     """Tell whether the kernel may refuse ksm.ko for its signature."""
-    return bool(
-        seen["signatures"]["enforced"]
-        and not seen["module"]["loaded"]
-        and not seen["signature"]["enrolled"]
-    )
+    return bool(seen["signatures"]["enforced"] and not seen["module"]["loaded"] and not seen["signature"]["enrolled"])
 
 
 def choose(wanted: str | None, seen: dict[str, Any], problems: dict[str, Any]) -> str:
@@ -407,16 +391,16 @@ def choose(wanted: str | None, seen: dict[str, Any], problems: dict[str, Any]) -
     return "kernel" if not problems["kernel"] else "none"
 
 
-def engine_reason(
-    wanted: str | None, chosen: str, seen: dict[str, Any], problems: Sequence[Problem]
-) -> str | None:
+def engine_reason(wanted: str | None, chosen: str, seen: dict[str, Any], problems: Sequence[Problem]) -> str | None:
     """Return why V(auto) fell back to the built-in engine, None when it did not."""
     if wanted != "auto" or chosen != "kernel":
         return None
     if problems:
         return "; ".join(problem["reason"] for problem in problems)
-    signature = "no ksm.ko is there to look at" if not seen["module"]["file"] else (
-        f"{seen['module']['file']} is not known to be signed by one"
+    signature = (
+        "no ksm.ko is there to look at"
+        if not seen["module"]["file"]
+        else (f"{seen['module']['file']} is not known to be signed by one")
     )
     return f"the kernel takes only modules signed by a key it knows, and {signature}"
 

@@ -92,19 +92,13 @@ def kernels(root: str) -> list[str]:
 def processes(root: str, names: tuple[str, ...]) -> list[int]:
     """Return the pids of programs of these names."""
     found = glob.glob(os.path.join(root, "proc/[0-9]*/comm"))
-    return sorted(
-        int(path.split("/")[-2]) for path in found if (read(root, path) or "").strip() in names
-    )
+    return sorted(int(path.split("/")[-2]) for path in found if (read(root, path) or "").strip() in names)
 
 
 def enabled_units(root: str, names: list[str]) -> list[str]:
     """Return those units that systemd starts at boot, by the links that enabling makes."""
     places = ("etc/systemd/system/*.wants", "etc/systemd/system/*.requires")
-    return [
-        name
-        for name in names
-        if any(glob.glob(os.path.join(glob.escape(root), place, name)) for place in places)
-    ]
+    return [name for name in names if any(glob.glob(os.path.join(glob.escape(root), place, name)) for place in places)]
 
 
 def builtin_engine(root: str) -> bool:
@@ -176,15 +170,12 @@ def deb_packages(root: str, names: list[str]) -> dict[str, str | None]:
     """
     known = _dpkg(root, names)
     return {
-        name: known[name][1] if known.get(name, ("", None))[0].endswith(" ok installed") else None
-        for name in names
+        name: known[name][1] if known.get(name, ("", None))[0].endswith(" ok installed") else None for name in names
     }
 
 
 def deb_remains(root: str, names: list[str]) -> list[str]:
     """Return those packages of which anything is left, were it but configuration."""
     return [
-        name
-        for name, (status, _version) in sorted(_dpkg(root, names).items())
-        if not status.endswith(" not-installed")
+        name for name, (status, _version) in sorted(_dpkg(root, names).items()) if not status.endswith(" not-installed")
     ]

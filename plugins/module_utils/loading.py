@@ -9,9 +9,7 @@ BOOT_FILE = "/etc/modules-load.d/ksm.conf"
 BOOT_TEXT = "# Load the samepage merging module, written by ksm.fleet.ksm_module\nksm\n"
 
 
-def plan(
-    state: str, loaded: bool, running: kmod.Build, installed: kmod.Build, interrupted: bool
-) -> list[str]:
+def plan(state: str, loaded: bool, running: kmod.Build, installed: kmod.Build, interrupted: bool) -> list[str]:
     """Return the step that leads to *state*, if any: "unload", "load" or "reload"."""
     if state == "absent":
         return ["unload"] if loaded else []

@@ -85,9 +85,7 @@ class KsmPolicy:
         try:
             return {policy.name: policy for policy in files.parse(NAME, self.before)}
         except PolicyError as error:
-            raise Refused(
-                f"{error}. Mend the file, or give all policies and purge: true"
-            ) from error
+            raise Refused(f"{error}. Mend the file, or give all policies and purge: true") from error
 
     def folder(self, wanted: dict[str, Policy]) -> Folder:
         """Return all policies as they shall be. Raises Refused."""
@@ -96,8 +94,7 @@ class KsmPolicy:
         for policy in others:
             if policy.name in wanted:
                 raise Refused(
-                    f"policy {policy.name} is in {policy.file} already; remove it there, or give"
-                    " this one another name"
+                    f"policy {policy.name} is in {policy.file} already; remove it there, or give this one another name"
                 )
         policies = sorted([*others, *wanted.values()], key=lambda policy: policy.name)
         errors = [error for error in found.errors if error.file != NAME]
@@ -160,5 +157,3 @@ class KsmPolicy:
                 *([service.diff()] if service else []),
             ],
         }
-
-

@@ -26,8 +26,7 @@ class Service:
         }
         if wanted and self._state("LoadState") != "loaded":
             raise Failed(
-                f"{UNIT} is not on this host: install ksm-tools of the collection's version, or"
-                " set service to false"
+                f"{UNIT} is not on this host: install ksm-tools of the collection's version, or set service to false"
             )
         self.after = {"enabled": wanted, "active": wanted}
 
@@ -41,10 +40,7 @@ class Service:
             self._systemctl("enable" if self.after["enabled"] else "disable", "--now", UNIT)
 
     def diff(self) -> dict[str, str]:
-        shown = [
-            "".join(f"{name}: {value}\n" for name, value in state.items())
-            for state in (self.before, self.after)
-        ]
+        shown = ["".join(f"{name}: {value}\n" for name, value in state.items()) for state in (self.before, self.after)]
         return {
             "before_header": UNIT,
             "after_header": UNIT,

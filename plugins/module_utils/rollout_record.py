@@ -75,9 +75,7 @@ def write(root: str, record: Record, move: Callable[[str, str], Any]) -> None:
         os.close(fd)
 
 
-def begin(
-    old: Record | None, name: str, mark: str | None, take: Callable[[], dict[str, Any]]
-) -> Record:
+def begin(old: Record | None, name: str, mark: str | None, take: Callable[[], dict[str, Any]]) -> Record:
     """Return the record with which the rollout *name* begins, or goes on.
 
     *take* returns the state of the host; it is asked only where the host is whole.

@@ -22,9 +22,7 @@ _CERTIFICATES = ("/var/lib/dkms/mok.pub", "/var/lib/shim-signed/mok/MOK.der")
 def modinfo(run: Run, path: str) -> dict[str, str | None]:
     """Return version, digest of the sources, signer, and the signing key's serial of a file."""
     text = run(["modinfo", path]) or ""
-    found = re.findall(
-        r"^(version|srcversion|signer|sig_key):\s+(\S.*)$", text, flags=re.MULTILINE
-    )
+    found = re.findall(r"^(version|srcversion|signer|sig_key):\s+(\S.*)$", text, flags=re.MULTILINE)
     fields = dict(found)
     return {
         "version": fields.get("version"),
@@ -40,14 +38,8 @@ def certificates(root: str) -> list[str]:
     settings = sorted(glob.glob(os.path.join(root, "etc/dkms/framework.conf.d/*.conf")))
     for path in [*reversed(settings), os.path.join(root, "etc/dkms/framework.conf")]:
         text = host.read(root, path) or ""
-        configured += re.findall(
-            r"^\s*mok_certificate=[\"']?([^\"'\s]+)", text, flags=re.MULTILINE
-        )
-    return [
-        path
-        for path in [*configured, *_CERTIFICATES]
-        if os.path.isfile(os.path.join(root, path.lstrip("/")))
-    ]
+        configured += re.findall(r"^\s*mok_certificate=[\"']?([^\"'\s]+)", text, flags=re.MULTILINE)
+    return [path for path in [*configured, *_CERTIFICATES] if os.path.isfile(os.path.join(root, path.lstrip("/")))]
 
 
 def certificate(run: Run, path: str) -> dict[str, str | None]:

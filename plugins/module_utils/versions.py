@@ -22,9 +22,7 @@ def parse_madison(text: str, names: Sequence[str]) -> dict[str, list[str]]:
     """Return what ``apt-cache madison`` tells: package | version | source of packages."""
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
     # A source package of that name stands there, too.
-    return _by_name(
-        [(row[0], row[1]) for row in rows if len(row) > 2 and not row[2].endswith(" Sources")], names
-    )
+    return _by_name([(row[0], row[1]) for row in rows if len(row) > 2 and not row[2].endswith(" Sources")], names)
 
 
 def parse_repoquery(text: str, names: Sequence[str]) -> dict[str, list[str]]:

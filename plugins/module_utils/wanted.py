@@ -85,9 +85,7 @@ def _differs(root: str, path: str, digest: str) -> bool:
         return True
 
 
-def _load(
-    wanted: dict[str, Any], engine: str, seen: dict[str, Any], installed: kmod.Build, root: str
-) -> str:
+def _load(wanted: dict[str, Any], engine: str, seen: dict[str, Any], installed: kmod.Build, root: str) -> str:
     """Tell what is to be done about ksm.ko, now and at boot."""
     at_boot = persistence.read(os.path.join(root, loading.BOOT_FILE.lstrip("/")))
     loaded = seen["module"]["loaded"]
@@ -149,8 +147,7 @@ def _tunables(module: Any, wanted: dict[str, Any], engine: str, root: str) -> st
     if not change["changed"]:
         return ""
     before, after = change["before"], change["after"]
-    told = [f"{name} is {before.get(name)}, not {after[name]}" for name in after
-            if before.get(name) != after[name]]
+    told = [f"{name} is {before.get(name)}, not {after[name]}" for name in after if before.get(name) != after[name]]
     told += [f"{file['before_header']} differs" for file in change["diff"][1:]]
     told += ["the other engine is at work"] if change["other_engine_stopped"] else []
     return ", ".join(told)

@@ -192,9 +192,7 @@ class KsmModule:
             self.module.fail_json(msg=f"ksm.ko is not replaced: {error}.")
         self.report = {"reload": report.as_dict()}
         if report.problems:
-            self.module.fail_json(
-                msg=f"ksm.ko was not wholly replaced: {'; '.join(report.problems)}.", **self.report
-            )
+            self.module.fail_json(msg=f"ksm.ko was not wholly replaced: {'; '.join(report.problems)}.", **self.report)
         # An interrupted reload may have left nothing to do.
         return report.action != "nothing"
 

@@ -146,9 +146,7 @@ def matching(wanted: str, known: list[str]) -> str | None:
     return next(iter(exact + [v for v in known if REVISION.sub("", v) == wanted]), None)
 
 
-def choose(
-    wanted: str, latest: bool, installed: dict[str, str | None], offered: Versions
-) -> dict[str, str | None]:
+def choose(wanted: str, latest: bool, installed: dict[str, str | None], offered: Versions) -> dict[str, str | None]:
     """Return the version that each package will have, None where no source has it."""
     chosen: dict[str, str | None] = {}
     for name, has in installed.items():
@@ -173,8 +171,7 @@ def problems_of_versions(
         if chosen[name] is None:
             found.append(
                 {
-                    "reason": f"no package source of this host offers {f'{name} {wanted}'.strip()}"
-                    + only,
+                    "reason": f"no package source of this host offers {f'{name} {wanted}'.strip()}" + only,
                     "remedy": "put that version into the repository, or set another ksm_version",
                 }
             )
@@ -206,8 +203,7 @@ def problems_of_room(
         if free < need:
             found.append(
                 {
-                    "reason": f"the file system of {names} has {free} MiB free, and {need} MiB may"
-                    " be needed",
+                    "reason": f"the file system of {names} has {free} MiB free, and {need} MiB may be needed",
                     "remedy": "make room there, or lower ksm_rollout_room if you know better",
                 }
             )
@@ -223,16 +219,12 @@ class KsmPackagesInfo:
 
     def ask(self, words: list[str]) -> tuple[int, str, str]:
         path = self.module.get_bin_path(words[0], required=True)
-        return self.module.run_command(
-            [path, *words[1:]], environ_update={"LC_ALL": "C.UTF-8", "COLUMNS": "400"}
-        )
+        return self.module.run_command([path, *words[1:]], environ_update={"LC_ALL": "C.UTF-8", "COLUMNS": "400"})
 
     def run(self) -> dict[str, Any]:
         params = self.module.params
         names: list[str] = params["packages"]
-        manager = host.package_manager(
-            self.root, {name: words[0] for name, words in checks.MANAGERS.items()}
-        )
+        manager = host.package_manager(self.root, {name: words[0] for name, words in checks.MANAGERS.items()})
         if manager is None:
             return {"versions": {}, "installed": {}, "wanted": None, "problems": [], "said": ""}
         seen = checks.installed(self.root, lambda words: self.ask(words)[1], manager)
@@ -242,9 +234,7 @@ class KsmPackagesInfo:
         with tempfile.TemporaryDirectory(dir=os.path.join(self.root, "run")) as scratch:
             if params["sources"]:
                 options, said = UPDATE[manager](self.ask, params["sources"], scratch)
-            offered = versions.available(
-                manager, names, lambda words: self.ask([words[0], *options, *words[1:]])[1]
-            )
+            offered = versions.available(manager, names, lambda words: self.ask([words[0], *options, *words[1:]])[1])
         wanted: str = params["version"]
         chosen = choose(wanted, params["packages_state"] == "latest", installed, offered)
         problems: list[checks.Problem] = []

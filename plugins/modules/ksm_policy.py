@@ -279,9 +279,7 @@ def main() -> None:
     module = build_module()
     client.require(module)
     if not HAS_POLICIES:
-        module.fail_json(
-            msg="python3-ksm on the host knows no policies: upgrade it to the collection's version"
-        )
+        module.fail_json(msg="python3-ksm on the host knows no policies: upgrade it to the collection's version")
     try:
         result = KsmPolicy(module).run()
     except (Refused, KsmError, OSError, policy_service.Failed) as error:

@@ -347,10 +347,8 @@ def problems_of_module(seen: dict[str, Any]) -> list[checks.Problem]:
     if seen["package_manager"] is None:
         found.append(
             {
-                "reason": "the role installs packages by apt or dnf, and"
-                f" {seen['distribution']} has neither",
-                "remedy": "set ksm_engine to kernel and install the Python package ksm-fleet"
-                " by hand",
+                "reason": f"the role installs packages by apt or dnf, and {seen['distribution']} has neither",
+                "remedy": "set ksm_engine to kernel and install the Python package ksm-fleet by hand",
             }
         )
     return found

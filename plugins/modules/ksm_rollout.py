@@ -198,9 +198,7 @@ class KsmRollout:
                 self.take,
             )
         elif state == "ended":
-            record = rollout_record.end(
-                self.known(), self.module.params["outcome"], self.module.params["text"]
-            )
+            record = rollout_record.end(self.known(), self.module.params["outcome"], self.module.params["text"])
         changed = record != self.old
         if changed and record is not None and not self.check:
             rollout_record.write(self.root, record, self.module.atomic_move)
@@ -225,11 +223,7 @@ class KsmRollout:
             pin = PIN.get(before["package_manager"], "{}")
             there = {name: version for name, version in before["packages"].items() if version}
             result["installed"] = host_state.was_installed(before)
-            result["pins"] = [
-                pin.format(name, version)
-                for name, version in there.items()
-                if now.get(name) != version
-            ]
+            result["pins"] = [pin.format(name, version) for name, version in there.items() if now.get(name) != version]
             left = {name for name, version in now.items() if version}
             if before["package_manager"] == "apt":
                 left |= set(host.deb_remains(self.root, checks.PACKAGES))
@@ -242,9 +236,7 @@ class KsmRollout:
         return {name: seen[name] for name in checks.PACKAGES}
 
     def known_manager(self) -> str | None:
-        return host.package_manager(
-            self.root, {name: words[0] for name, words in checks.MANAGERS.items()}
-        )
+        return host.package_manager(self.root, {name: words[0] for name, words in checks.MANAGERS.items()})
 
     def restore(self) -> dict[str, Any]:
         record = self.known()
@@ -304,9 +296,7 @@ class KsmRollout:
         self.module.atomic_move(temporary, place)
         os.chmod(place, int(wanted["mode"], 8))
 
-    def set_engines(
-        self, before: dict[str, Any], now: dict[str, Any]
-    ) -> tuple[bool, list[str]]:
+    def set_engines(self, before: dict[str, Any], now: dict[str, Any]) -> tuple[bool, list[str]]:
         """Set the engines that are there as they were: first what stops, then what merges."""
         changed, problems = False, []
         there = [name for name in before if before[name] and now.get(name)]

@@ -49,11 +49,8 @@ def _columns(values: Sequence[tuple[str, float, str]]) -> Markup:
     step = WIDTH / len(values)
     parts = [
         Markup(
-            '<rect class="bar" x="{:.2f}" y="{:.1f}" width="{:.2f}" height="{:.1f}">'
-            "<title>{}: {}</title></rect>"
-        ).format(
-            i * step, height - value / most * height, step * 0.85, value / most * height, name, shown
-        )
+            '<rect class="bar" x="{:.2f}" y="{:.1f}" width="{:.2f}" height="{:.1f}"><title>{}: {}</title></rect>'
+        ).format(i * step, height - value / most * height, step * 0.85, value / most * height, name, shown)
         for i, (name, value, shown) in enumerate(values)
     ]
     return _svg(parts, height)
@@ -105,20 +102,16 @@ def shown(value: float, unit: str) -> str:
 
 
 def _svg(parts: Sequence[Markup], height: float) -> Markup:
-    return Markup(
-        '<svg viewBox="0 0 {} {:.0f}" role="img" xmlns="http://www.w3.org/2000/svg">{}</svg>'
-    ).format(WIDTH, max(height, 1), Markup("").join(parts))
+    return Markup('<svg viewBox="0 0 {} {:.0f}" role="img" xmlns="http://www.w3.org/2000/svg">{}</svg>').format(
+        WIDTH, max(height, 1), Markup("").join(parts)
+    )
 
 
 def _text(x: float, y: float, text: str, classes: str) -> Markup:
     clipped = text if len(text) <= 26 else text[:25] + "…"
     title = Markup("<title>{}</title>").format(text) if clipped != text else Markup("")
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}{}</text>').format(
-        classes, x, y, escape(clipped), title
-    )
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}{}</text>').format(classes, x, y, escape(clipped), title)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> Markup:
-    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
-        name, x1, y1, x2, y2
-    )
+    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(name, x1, y1, x2, y2)

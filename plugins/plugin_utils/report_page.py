@@ -47,12 +47,7 @@ def page(report: dict[str, Any]) -> str:
         attention=[host for host in hosts if wants_attention(host)],
         rollouts=[host for host in hosts if host["rollout_id"]],
         charts={
-            "groups": bars(
-                [
-                    (group["name"], group["saved_mib"], _of_group(group))
-                    for group in report["groups"]
-                ]
-            ),
+            "groups": bars([(group["name"], group["saved_mib"], _of_group(group)) for group in report["groups"]]),
             "hosts": _of_hosts(hosts),
             "strips": [
                 {"title": f"{words[:1].upper()}{words[1:]}, {LONG.get(unit, unit)}", "svg": svg}
@@ -83,10 +78,7 @@ def _strips(report: dict[str, Any], figure: str, unit: str) -> Markup | None:
             Dot(
                 host["host"],
                 host[figure],
-                any(
-                    (each["figure"], each["group"]) == (figure, group["name"])
-                    for each in host["outlier"]
-                ),
+                any((each["figure"], each["group"]) == (figure, group["name"]) for each in host["outlier"]),
             )
             for host in report["hosts"]
             if group["name"] in (host["groups"] or [NO_GROUP]) and host[figure] is not None

@@ -52,9 +52,7 @@ def apply(engine: Engine, changes: Mapping[str, object], check: bool = False) ->
     return Change(before, after, bool(steps))
 
 
-def _plan(
-    wanted: Mapping[str, Value], current: Mapping[str, Value], engine: Engine
-) -> list[tuple[str, Value]]:
+def _plan(wanted: Mapping[str, Value], current: Mapping[str, Value], engine: Engine) -> list[tuple[str, Value]]:
     """Writes in their order.
 
     run is first when the engine stops and last when it starts. advisor_mode=none comes before
@@ -153,9 +151,7 @@ def _write(engine: Engine, steps: list[tuple[str, Value]], before: Mapping[str, 
             engine.write(name, value)
         except OSError as error:
             lost = _restore(engine, tried, before)
-            raise TunableError(
-                _failure(engine, name, value, error) + lost, name, value, error.errno
-            ) from error
+            raise TunableError(_failure(engine, name, value, error) + lost, name, value, error.errno) from error
         except BaseException:
             _restore(engine, tried, before)
             raise

@@ -31,8 +31,7 @@ _REGION_REMEDY = {
     errno.ENOSPC: "this user has too many regions; remove some, or be another user",
     errno.ENOENT: "no such region is registered",
     errno.ESRCH: "the process ended or called execve(); try again if it still runs",
-    errno.EOPNOTSUPP: "the module could not learn how /proc/PID/mem looks on this kernel; "
-    "dmesg has the reason",
+    errno.EOPNOTSUPP: "the module could not learn how /proc/PID/mem looks on this kernel; dmesg has the reason",
     errno.EINVAL: "not a range that can be registered: start and length are multiples of the "
     "page size, at least one page, in user space",
     errno.ENOTTY: "the loaded module does not know the command; update ksm-dkms and reload it",

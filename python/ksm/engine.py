@@ -76,8 +76,7 @@ class Engine:
         """Raise EngineUnavailable with the remedy when the engine is not present."""
         if not self.present():
             raise EngineUnavailable(
-                f"the {self.name} engine is not there ({self.root} is missing); "
-                f"{_REMEDY[self.name]}"
+                f"the {self.name} engine is not there ({self.root} is missing); {_REMEDY[self.name]}"
             )
 
     def has(self, name: str) -> bool:

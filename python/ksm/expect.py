@@ -184,11 +184,7 @@ def _value(expectation: Expectation, value: object) -> Wanted:
 def check(expectations: Mapping[str, Wanted], observation: Observation) -> list[Finding]:
     """Return a finding for each expectation that parse() returned; switched off ones have none."""
     asked = ((EXPECTATIONS[name], wanted) for name, wanted in expectations.items())
-    return [
-        _find(expectation, wanted, observation)
-        for expectation, wanted in asked
-        if wanted is not False
-    ]
+    return [_find(expectation, wanted, observation) for expectation, wanted in asked if wanted is not False]
 
 
 def _find(expectation: Expectation, wanted: Wanted, observation: Observation) -> Finding:
@@ -210,10 +206,7 @@ def _find(expectation: Expectation, wanted: Wanted, observation: Observation) ->
 def _told(found: Iterable[object]) -> str:
     """Return what is wrong, in one line: complaints, or tunables that drifted."""
     if isinstance(found, Mapping):
-        return "; ".join(
-            f"{name} is {values['observed']}, not {values['desired']}"
-            for name, values in found.items()
-        )
+        return "; ".join(f"{name} is {values['observed']}, not {values['desired']}" for name, values in found.items())
     return "; ".join(map(str, found))
 
 

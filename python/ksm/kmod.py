@@ -33,9 +33,7 @@ class Build(NamedTuple):
 
     def differs(self, other: Build) -> bool:
         """Whether the other is another build, as far as both tell."""
-        return any(
-            mine != others for mine, others in zip(self, other) if None not in (mine, others)
-        )
+        return any(mine != others for mine, others in zip(self, other) if None not in (mine, others))
 
     def __str__(self) -> str:
         return f"{self.version or 'no version'} ({self.srcversion or 'no srcversion'})"

@@ -46,9 +46,7 @@ class Observation:
         return asdict(self)
 
 
-def observe(
-    engine: Engine, seconds: float, root: str | Path = "/", since: str | None = None
-) -> Observation:
+def observe(engine: Engine, seconds: float, root: str | Path = "/", since: str | None = None) -> Observation:
     """Look at the engine for some seconds.
 
     since: the mark of an earlier observation; only what the kernel logged after it counts. By
@@ -69,16 +67,13 @@ def observe(
     profit = counters.get("general_profit")
     if profit is None:
         unknown["profit_mib"] = (
-            f"the {engine.name} engine of this host has no general_profit; leave the expectation"
-            " out, or use ksm.ko"
+            f"the {engine.name} engine of this host has no general_profit; leave the expectation out, or use ksm.ko"
         )
     percent = None
     if seconds <= 0:
         unknown["scan_cpu_percent"] = "nothing was observed; look for a second or more"
     elif not used_now:
-        unknown["scan_cpu_percent"] = (
-            "the threads that scan are not seen from here; look from outside of the container"
-        )
+        unknown["scan_cpu_percent"] = "the threads that scan are not seen from here; look from outside of the container"
     else:
         spent = sum(now - used.get(pid, 0) for pid, now in used_now.items())
         percent = 100 * spent / took

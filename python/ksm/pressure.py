@@ -20,7 +20,4 @@ def memory(root: Path) -> float | str:
     match = re.search(r"^some .*\bavg60=([0-9.]+)", text, re.MULTILINE)
     if match:
         return float(match[1])
-    return (
-        f"this kernel does not tell memory pressure (no {file}); boot it with psi=1, or leave the"
-        " expectation out"
-    )
+    return f"this kernel does not tell memory pressure (no {file}); boot it with psi=1, or leave the expectation out"

@@ -85,9 +85,7 @@ def pending() -> bool:
     return os.path.exists("/" + state.FILE)
 
 
-def reload(
-    *, force: bool = False, same: bool = False, dry_run: bool = False, progress: Progress = silent
-) -> Report:
+def reload(*, force: bool = False, same: bool = False, dry_run: bool = False, progress: Progress = silent) -> Report:
     """Replace the loaded module by the installed build, or go on with that.
 
     force: also when regions would be lost. same: also when that build is loaded already.
@@ -107,9 +105,7 @@ def reload(
 def _begin(force: bool, same: bool, dry_run: bool, progress: Progress) -> Report:
     running = kmod.loaded()
     if running is None:
-        raise ReloadRefused(
-            "the module is not loaded, so there is nothing to replace: modprobe ksm"
-        )
+        raise ReloadRefused("the module is not loaded, so there is nothing to replace: modprobe ksm")
     new = _installed()
     if not same and not running.differs(new):
         state.forget()

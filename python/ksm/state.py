@@ -71,9 +71,7 @@ class State:
             "began": self.began,
             "pace": self.pace._asdict(),
             "tunables": self.tunables,
-            "regions": [
-                {**one.region._asdict(), "identity": list(one.identity)} for one in self.held
-            ],
+            "regions": [{**one.region._asdict(), "identity": list(one.identity)} for one in self.held],
         }
 
     @classmethod

@@ -123,9 +123,7 @@ def _flag(
 
 
 _ALL = (
-    _number(
-        "run", 0, 2, 0, "", "0: stop and keep what is merged; 1: merge; 2: stop and unmerge all"
-    ),
+    _number("run", 0, 2, 0, "", "0: stop and keep what is merged; 1: merge; 2: stop and unmerge all"),
     _number(
         "pages_to_scan",
         1,

@@ -95,9 +95,7 @@ def _has_memory(memory: int) -> bool:
 
 def _explain(pid: int, error: OSError) -> NoReturn:
     if error.errno in (errno.ENOENT, errno.ESRCH):
-        raise ProcessEnded(
-            f"process {pid}: there is none, or it ended; look with: ps -p {pid}", pid
-        ) from error
+        raise ProcessEnded(f"process {pid}: there is none, or it ended; look with: ps -p {pid}", pid) from error
     if error.errno in (errno.EACCES, errno.EPERM):
         raise ProcessError(
             f"process {pid}: no right to its memory; be root, or its owner with ptrace access",

@@ -122,9 +122,7 @@ class Ksm:
         mark: str | None = seen["mark"]
         return mark
 
-    def expect(
-        self, expectations: Mapping[str, object], seconds: int = 10, since: str | None = None
-    ) -> Verdict:
+    def expect(self, expectations: Mapping[str, object], seconds: int = 10, since: str | None = None) -> Verdict:
         """Look for some seconds whether it is as expected, as ksm.expect has it.
 
         since: leave out what the kernel logged before that mark().

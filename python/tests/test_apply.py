@@ -83,9 +83,7 @@ def test_unmerges_for_merge_across_nodes(
 
 @pytest.mark.parametrize(("name", "value"), [("domain_mode", "cgroup"), ("max_page_sharing", 8)])
 def test_unmerges_for_whatever_needs_it(system: System, name: str, value: str | int) -> None:
-    engine = system.add_module(
-        run=1, domain_mode="[global] user cgroup process", max_page_sharing=256
-    )
+    engine = system.add_module(run=1, domain_mode="[global] user cgroup process", max_page_sharing=256)
     apply(engine, {name: value, "pages_to_scan": 500})
     order = [written for written, _ in engine.writes]
     assert order.index("run") < order.index(name) < len(order) - 1
@@ -107,9 +105,7 @@ def test_an_idle_engine_need_not_unmerge(system: System) -> None:
         ({"run": 0, "merge_across_nodes": 0}, "merge_across_nodes: 0"),
     ],
 )
-def test_refuses_to_unmerge_without_memory(
-    system: System, check: bool, changes: dict[str, int], who: str
-) -> None:
+def test_refuses_to_unmerge_without_memory(system: System, check: bool, changes: dict[str, int], who: str) -> None:
     pages = 200 * MIB // PAGE
     engine = system.add_kernel(run=1, pages_shared=4, pages_sharing=pages)
     system.set_available(150 * MIB)

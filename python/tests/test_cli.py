@@ -154,9 +154,7 @@ def test_set_check_and_json(host: System, run: Run) -> None:
         (["statistics"], "required: --pid"),
     ],
 )
-def test_bad_usage_is_2(
-    host: System, driver: Driver, run: Run, arguments: list[str], text: str
-) -> None:
+def test_bad_usage_is_2(host: System, driver: Driver, run: Run, arguments: list[str], text: str) -> None:
     host.add_module()
     code, output, errors = run(*arguments)
     assert (code, output) == (2, "")
@@ -181,9 +179,7 @@ def test_info_on_a_pipe_has_three_integers(driver: Driver, run: Run) -> None:
     assert output.splitlines()[0].split()[1].strip(",") == "1"
 
 
-def test_info_on_a_terminal_is_a_table(
-    driver: Driver, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_info_on_a_terminal_is_a_table(driver: Driver, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     output = run("info")[1]
     assert re.search(r"^sleep +20000 us$", output, re.M)
@@ -245,11 +241,7 @@ def test_register_whole_and_detached(driver: Driver, run: Run, sleeper: int) -> 
     code, output, _ = run("register", "--pid", pids[0], pids[1], "--pid", pids[2])
     assert code == 0
     assert output == "".join(f"registered process {pid}\n" for pid in pids)
-    regions = [
-        abi.TASK_REGION.unpack(data)
-        for request, data in driver.calls
-        if request == abi.REGISTER_TASK
-    ]
+    regions = [abi.TASK_REGION.unpack(data) for request, data in driver.calls if request == abi.REGISTER_TASK]
     assert [(flags, addr, length) for _, flags, _, _, addr, length in regions] == [(3, 0, 0)] * 3
 
 
@@ -379,9 +371,7 @@ def test_no_regions(driver: Driver, run: Run) -> None:
     assert run("regions")[2].endswith("takes CAP_SYS_ADMIN; be root (EPERM)\n")
 
 
-def test_status_tells_a_pending_reload(
-    host: System, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_status_tells_a_pending_reload(host: System, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     host.add_module(version="0.1.0")
     (host.root / "sys/module/ksm/srcversion").write_text("A1\n")
     new = kmod.Installed("ksm.ko", kmod.Build("0.1.0", "A1"), "6.1", signed=False)
@@ -488,9 +478,7 @@ def test_a_reader_that_went_away_is_no_traceback() -> None:
     assert child.returncode == 1
 
 
-def test_an_interrupt_is_no_traceback(
-    host: System, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_is_no_traceback(host: System, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 

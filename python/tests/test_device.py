@@ -128,9 +128,7 @@ def test_starting_without_the_right(device: Device, driver: Driver) -> None:
         device.start(1, 1)
 
 
-def test_removing_takes_an_address_of_64_bits(
-    device: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removing_takes_an_address_of_64_bits(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     class Libc:

@@ -269,9 +269,7 @@ def test_command_json(here: System, capsys: pytest.CaptureFixture[str]) -> None:
         (["--since", "yesterday"], "is no mark"),
     ],
 )
-def test_command_usage(
-    here: System, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
-) -> None:
+def test_command_usage(here: System, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     assert main(["expect", *arguments]) == 2
     assert said in capsys.readouterr().err
 

@@ -100,9 +100,7 @@ def test_errors_name_file_section_value_and_remedy(section: str, value: str, sai
     assert said in str(error)
 
 
-@pytest.mark.parametrize(
-    ("text", "line"), [("unit = a\n", 1), ("[x]\nnonsense\n", 2), ("[]\n", 1), ("[x\n", 1)]
-)
+@pytest.mark.parametrize(("text", "line"), [("unit = a\n", 1), ("[x]\nnonsense\n", 2), ("[]\n", 1), ("[x\n", 1)])
 def test_lines_that_are_nothing(text: str, line: int) -> None:
     with pytest.raises(PolicyError, match=f"f.conf: line {line} is neither"):
         files.parse("f.conf", text)

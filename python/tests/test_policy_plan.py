@@ -110,9 +110,7 @@ class TestFamilies:
     def test_children_stay(self) -> None:
         done = planned({1: FAMILY}, [FAMILY], [self.root, self.child], task(1, FAMILY))
         assert (done.register, done.removals) == ([], [])
-        assert done.kept[2]._replace(identity=()) == task(2, FAMILY, root=False)._replace(
-            identity=()
-        )
+        assert done.kept[2]._replace(identity=()) == task(2, FAMILY, root=False)._replace(identity=())
 
     def test_also_when_their_parent_ended(self) -> None:
         done = planned({}, [FAMILY], [self.child], task(2, FAMILY, root=False))

@@ -144,18 +144,14 @@ def start(program: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def put(
-    root: Path, program: Path, domain: str = "7", name: str = "servers", more: str = ""
-) -> None:
+def put(root: Path, program: Path, domain: str = "7", name: str = "servers", more: str = "") -> None:
     folder = root / files.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     text = f"[{name}]\ncommand = {program}\ndomain = {domain}\n{more}"
     (folder / f"{name}.conf").write_text(text)
 
 
-def test_now_and_later_and_never_twice(
-    tmp_path: Path, driver: Driver, program: Path, start: Start
-) -> None:
+def test_now_and_later_and_never_twice(tmp_path: Path, driver: Driver, program: Path, start: Start) -> None:
     put(tmp_path, program)
     first, keeper = start(), Keeper(tmp_path)
     assert keeper.look().tasks[0].why
@@ -219,9 +215,7 @@ def test_a_pid_that_was_noted_for_another_is_not_ours(
     assert driver.domains() == {pid: 7}
 
 
-def test_another_domain_at_one_stroke(
-    tmp_path: Path, driver: Driver, program: Path, start: Start
-) -> None:
+def test_another_domain_at_one_stroke(tmp_path: Path, driver: Driver, program: Path, start: Start) -> None:
     put(tmp_path, program)
     pid, keeper = start(), Keeper(tmp_path)
     keeper.round()
@@ -231,9 +225,7 @@ def test_another_domain_at_one_stroke(
     assert driver.domains() == {pid: 88}
 
 
-def test_after_a_reload_of_the_module(
-    tmp_path: Path, driver: Driver, program: Path, start: Start
-) -> None:
+def test_after_a_reload_of_the_module(tmp_path: Path, driver: Driver, program: Path, start: Start) -> None:
     put(tmp_path, program)
     pid, keeper = start(), Keeper(tmp_path)
     keeper.round()
@@ -244,9 +236,7 @@ def test_after_a_reload_of_the_module(
     assert keeper.round().registered == [pid]
 
 
-def test_without_a_module_it_waits(
-    tmp_path: Path, driver: Driver, program: Path, start: Start
-) -> None:
+def test_without_a_module_it_waits(tmp_path: Path, driver: Driver, program: Path, start: Start) -> None:
     put(tmp_path, program)
     pid, keeper = start(), Keeper(tmp_path)
     driver.fail["open"] = errno.ENOENT
@@ -266,9 +256,7 @@ def test_without_a_module_it_waits(
         keeper.round()
 
 
-def test_what_cannot_be_registered_is_told(
-    tmp_path: Path, driver: Driver, program: Path, start: Start
-) -> None:
+def test_what_cannot_be_registered_is_told(tmp_path: Path, driver: Driver, program: Path, start: Start) -> None:
     put(tmp_path, program)
     start()
     for code, said in ((errno.EEXIST, "registered already"), (errno.ENOSPC, "register")):
@@ -327,9 +315,7 @@ def test_a_record_of_nothing(tmp_path: Path) -> None:
 
 
 class TestService:
-    def test_it_tells_what_is_new_once(
-        self, tmp_path: Path, driver: Driver, program: Path, start: Start
-    ) -> None:
+    def test_it_tells_what_is_new_once(self, tmp_path: Path, driver: Driver, program: Path, start: Start) -> None:
         said: list[str] = []
         teller = loop._Teller(said.append)
         keeper = Keeper(tmp_path)
@@ -380,9 +366,7 @@ def here(tmp_path: Path, driver: Driver, program: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("ksm.cli.policy.Keeper", lambda: Keeper(tmp_path))
     monkeypatch.setattr("ksm.cli.policy.loop.runs", lambda: False)
     load, noted = files.load, record.load
-    monkeypatch.setattr(
-        "ksm.cli.policy.files.load", lambda system=tmp_path, last=None: load(system, last)
-    )
+    monkeypatch.setattr("ksm.cli.policy.files.load", lambda system=tmp_path, last=None: load(system, last))
     monkeypatch.setattr("ksm.cli.policy.record.load", lambda system=tmp_path: noted(system))
     put(tmp_path, program, "tenant-a")
     return tmp_path
@@ -406,9 +390,7 @@ class TestCommands:
         assert json.loads(capsys.readouterr().out.partition("\n")[2])["errors"][0]["value"] == "y"
         assert main(["policy", "check", str(here / "none")]) == 1
 
-    def test_apply_and_status(
-        self, here: Path, start: Start, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_apply_and_status(self, here: Path, start: Start, capsys: pytest.CaptureFixture[str]) -> None:
         pid = start()
         assert main(["policy", "status", "--json"]) == 0
         seen = json.loads(capsys.readouterr().out)

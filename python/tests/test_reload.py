@@ -108,9 +108,7 @@ def test_reopens_only_what_is_the_same_process(sleeper: int) -> None:
     assert "is another one now" in now[1].why
 
 
-def test_what_cannot_be_reopened_has_not_ended(
-    sleeper: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_reopened_has_not_ended(sleeper: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pid: int) -> io.FileIO:
         raise ProcessError(f"process {pid}: Too many open files", pid)
 
@@ -143,9 +141,7 @@ def test_memory_of_a_process_whose_first_thread_has_ended() -> None:
 
 
 @root_only
-def test_registers_as_who_registered(
-    driver: Driver, tmp_path: Path, stack: contextlib.ExitStack
-) -> None:
+def test_registers_as_who_registered(driver: Driver, tmp_path: Path, stack: contextlib.ExitStack) -> None:
     """The commands of the child, with the users that it was at the time of each."""
     log = tmp_path / "log"
     # The users may not open it.

@@ -25,9 +25,7 @@ FILLER = "import sys; b = bytearray(b'x' * (32 << 20)); print(id(b), flush=True)
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", FILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    child = subprocess.Popen([sys.executable, "-c", FILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with child:
         assert child.stdout
         child.stdout.readline()
@@ -50,9 +48,7 @@ def test_a_process_that_ended(process: subprocess.Popen[bytes]) -> None:
         rollup(process.pid)
 
 
-def test_a_process_that_ends_meanwhile(
-    process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_ends_meanwhile(process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends between the pidfd and the look back; its number could name another by then."""
     really_open = os.open
     opened = []

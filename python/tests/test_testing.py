@@ -78,8 +78,7 @@ def test_expect() -> None:
     assert repr(verdict) == "missed: saved_mib_min: 0.06 MiB, but wanted 1"
     assert verdict.observation == seen
     assert host.asked == [
-        f"expect --json --engine auto --seconds 5 --since {MARK}"
-        " saved_mib_min=1.0 kernel_log_clean=true version=0.1.0"
+        f"expect --json --engine auto --seconds 5 --since {MARK} saved_mib_min=1.0 kernel_log_clean=true version=0.1.0"
     ]
     with pytest.raises(BadValue, match="there is no such expectation"):
         Ksm(host).expect({"saved": 1})

@@ -92,9 +92,7 @@ class Host:
         for name, value in {**self.KERNEL, **values}.items():
             self.write(f"sys/kernel/mm/ksm/{name}", value + "\n")
 
-    def add_module_engine(
-        self, version: str = "0.1.0", srcversion: str = "A1", **values: str
-    ) -> None:
+    def add_module_engine(self, version: str = "0.1.0", srcversion: str = "A1", **values: str) -> None:
         for name, value in {**self.MODULE, **values}.items():
             self.write(f"sys/class/misc/ksm/{name}", value + "\n")
         self.write("sys/module/ksm/version", version + "\n")

@@ -21,8 +21,7 @@ KERNEL = "6.12.107+deb13-amd64"
         ("ksm, 0.2.0: added", "added", "0.2.0"),
         (f"ksm/0.2.0, {KERNEL}, x86_64: installed (original_module exists)", "installed", "0.2.0"),
         (
-            f"ksm/0.2.0, {KERNEL}, x86_64: installed"
-            " (Differences between built and installed modules)",
+            f"ksm/0.2.0, {KERNEL}, x86_64: installed (Differences between built and installed modules)",
             "installed",
             "0.2.0",
         ),
@@ -40,10 +39,7 @@ def test_state_of_a_line(line: str, state: str, version: str) -> None:
 
 
 def test_the_furthest_build_counts() -> None:
-    text = (
-        f"ksm/0.3.0: added\nksm/0.2.0, {KERNEL}, x86_64: installed\n"
-        "ksm/0.2.0, 6.1.0-50-amd64, x86_64: built\n"
-    )
+    text = f"ksm/0.3.0: added\nksm/0.2.0, {KERNEL}, x86_64: installed\nksm/0.2.0, 6.1.0-50-amd64, x86_64: built\n"
     builds = dkms.parse_status(text, "ksm")
     assert len(builds) == 3
     assert dkms.state_for(builds, KERNEL) == ("installed", "0.2.0")

@@ -86,16 +86,12 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: Any, root: Path, **arguments: 
 
 @pytest.mark.parametrize("fail", [True, False])
 def test_fail(merging: Host, monkeypatch: pytest.MonkeyPatch, capsys: Any, fail: bool) -> None:
-    said = call(
-        monkeypatch, capsys, merging.root, expect={"saved_mib_min": 100}, seconds=0, fail=fail
-    )
+    said = call(monkeypatch, capsys, merging.root, expect={"saved_mib_min": 100}, seconds=0, fail=fail)
     assert said.get("failed", False) is fail
     assert said["ok"] is False
     assert said["findings"][0]["found"] == pytest.approx(3.9375)
     if fail:
-        assert said["msg"] == (
-            "Merging is not as expected: saved_mib_min: 3.94 MiB, but wanted at least 100 MiB."
-        )
+        assert said["msg"] == ("Merging is not as expected: saved_mib_min: 3.94 MiB, but wanted at least 100 MiB.")
 
 
 def test_seconds(merging: Host, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -38,9 +38,7 @@ OLD, NEW, REBUILT = Build("0.1.0", "A1"), Build("0.2.0", "B2"), Build("0.1.0", "
         ("absent", False, NONE, NONE, False, []),
     ],
 )
-def test_plan(
-    state: str, loaded: bool, running: Build, installed: Build, interrupted: bool, steps: list[str]
-) -> None:
+def test_plan(state: str, loaded: bool, running: Build, installed: Build, interrupted: bool, steps: list[str]) -> None:
     assert ksm_module.plan(state, loaded, running, installed, interrupted) == steps
 
 
@@ -100,9 +98,7 @@ def test_another_version_is_installed(host: Host, scratch: Path) -> None:
     assert run(host, scratch)[0]["reload_required"]
 
 
-def replaced(
-    monkeypatch: pytest.MonkeyPatch, *problems: str, action: str = "reloaded"
-) -> list[bool]:
+def replaced(monkeypatch: pytest.MonkeyPatch, *problems: str, action: str = "reloaded") -> list[bool]:
     """Let ksm.reload, which tests/reload tries on real kernels, find that it had these problems."""
     dry_runs = []
 
@@ -115,9 +111,7 @@ def replaced(
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_latest_hands_over(
-    host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
-) -> None:
+def test_latest_hands_over(host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
     host.add_module_engine(version="0.0.9")
     dry_runs = replaced(monkeypatch)
     result, commands = run(host, scratch, state="latest", check_mode=check_mode)
@@ -126,9 +120,7 @@ def test_latest_hands_over(
     assert result["reload"]["regions"] == 3
 
 
-def test_latest_after_an_interrupted_reload(
-    host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_latest_after_an_interrupted_reload(host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host.add_module_engine()
     host.write(BOOT, ksm_module.BOOT_TEXT)
     host.write("run/ksm/reload.json", "{}")
@@ -139,9 +131,7 @@ def test_latest_after_an_interrupted_reload(
     assert not run(host, scratch, state="latest")[0]["changed"]
 
 
-def test_latest_tells_what_is_left_to_do(
-    host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_latest_tells_what_is_left_to_do(host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host.add_module_engine(version="0.0.9")
     replaced(monkeypatch, "mend this")
     with pytest.raises(Failed, match="not wholly replaced: mend this") as caught:

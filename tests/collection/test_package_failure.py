@@ -68,8 +68,7 @@ def test_cause_and_remedy(text: str, cause: str, remedy: str) -> None:
             "ksm_repository_key",
         ),
         (
-            "Failed to install some of the specified packages No package"
-            " kernel-devel-6.18.44-own available.",
+            "Failed to install some of the specified packages No package kernel-devel-6.18.44-own available.",
             "headers of the running kernel cannot be had: no package source of this host offers"
             " kernel-devel-6.18.44-own",
             "reboot into a kernel",

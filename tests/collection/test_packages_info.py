@@ -70,9 +70,7 @@ def reasons(told: dict[str, Any]) -> list[str]:
         ("0.1.0", "latest", "0.2.0", "0.1.0"),
     ],
 )
-def test_the_version_that_is_meant(
-    host: Host, asked: str, state: str, installed: str | None, wanted: str
-) -> None:
+def test_the_version_that_is_meant(host: Host, asked: str, state: str, installed: str | None, wanted: str) -> None:
     if installed:
         has(host, installed)
     answer = {"madison": (0, MADISON.replace("0.2.0-3", "0.2.0"), "")}
@@ -160,9 +158,7 @@ def test_needs_on_one_file_system_add_up(host: Host) -> None:
         return [problem["reason"] for problem in found]
 
     assert problems(var=100, missing=9999) == []
-    assert problems(var=100, usr=50) == [
-        "the file system of /var, /usr has 120 MiB free, and 150 MiB may be needed"
-    ]
+    assert problems(var=100, usr=50) == ["the file system of /var, /usr has 120 MiB free, and 150 MiB may be needed"]
 
 
 def test_room_is_asked_for_only_where_something_is_installed(host: Host) -> None:

@@ -33,9 +33,7 @@ def test_other_peoples_lines_are_kept() -> None:
     assert "# mine\noptions ksmbd foo=1\nsoftdep ksm pre: kvm\n" in new
     assert MODULE.parse(new) == {"run": 1}
     assert persistence.render(MODULE, new, {"run": 1}) == new
-    assert (
-        persistence.render(MODULE, new, {}) == "# mine\noptions ksmbd foo=1\nsoftdep ksm pre: kvm\n"
-    )
+    assert persistence.render(MODULE, new, {}) == "# mine\noptions ksmbd foo=1\nsoftdep ksm pre: kvm\n"
 
 
 def test_no_file_when_nothing_is_left() -> None:

@@ -113,9 +113,7 @@ def test_one(host: Host, run: Any, server: tuple[str, int]) -> None:
     assert not host.exists(FILE)
     result = run(**entry)
     assert {key: expected[key] for key in result} == result
-    assert host.read(FILE).endswith(
-        f"\n\n[tenant-a]\ncommand = {program}\ndomain = tenant-a\nchildren = yes\n"
-    )
+    assert host.read(FILE).endswith(f"\n\n[tenant-a]\ncommand = {program}\ndomain = tenant-a\nchildren = yes\n")
     (task,) = result["tasks"]
     assert (task["pid"], task["command"], task["policy"]) == (pid, program, "tenant-a")
     assert not task["registered"]
@@ -164,9 +162,7 @@ def test_what_others_wrote_stays(host: Host, run: Any) -> None:
         (policy("x] \n[y"), "is no name"),
     ],
 )
-def test_one_bad_value_changes_nothing(
-    host: Host, run: Any, bad: dict[str, Any], said: str
-) -> None:
+def test_one_bad_value_changes_nothing(host: Host, run: Any, bad: dict[str, Any], said: str) -> None:
     run(**policy("old"))
     before = host.read(FILE)
     with pytest.raises(PolicyError, match=said):
@@ -219,9 +215,7 @@ class TestService:
         assert run(service=True, check_mode=True, **policy("a"))["changed"]
         assert units["ActiveState"] == "inactive"
 
-    def test_a_failure_puts_the_file_back(
-        self, host: Host, run: Any, units: dict[str, str]
-    ) -> None:
+    def test_a_failure_puts_the_file_back(self, host: Host, run: Any, units: dict[str, str]) -> None:
         run(**policy("old"))
         before = host.read(FILE)
         units["fail"] = "Job failed"

@@ -58,9 +58,7 @@ def test_figures_of_hosts_and_groups() -> None:
     assert told["totals"]["saved_mib"] == 450
     groups = {group["name"]: (group["count"], group["saved_mib"]) for group in told["groups"]}
     assert groups == {"all-of-them": (1, 100), "dense": (2, 400), "ungrouped": (1, 50)}
-    assert told["versions"] == [
-        {"engine": "module", "version": "0.1.0", "kernel": "6.12.1", "hosts": ["a", "b", "c"]}
-    ]
+    assert told["versions"] == [{"engine": "module", "version": "0.1.0", "kernel": "6.12.1", "hosts": ["a", "b", "c"]}]
     assert of(told, "a")["state"] == "merging"
     assert of(told, "a")["profit_mib"] == -1.5
 
@@ -90,9 +88,7 @@ def test_hosts_that_say_nothing_or_miss_something_are_there() -> None:
 def test_the_last_rollout_is_told_also_of_hosts_that_died_in_it() -> None:
     record = {"id": "0.2.0-aa", "outcome": "rolled_back", "ended": "2026", "text": "kernel_log_clean: BUG"}
     died = {"id": "0.2.0-aa", "outcome": None, "began": "2025", "ended": None, "text": ""}
-    told = report(
-        a=host(1, __ksm_report_rollout={"record": record}), b=host(1, __ksm_report_rollout={"record": died})
-    )
+    told = report(a=host(1, __ksm_report_rollout={"record": record}), b=host(1, __ksm_report_rollout={"record": died}))
     assert of(told, "a")["rollout_outcome"] == "rolled_back"
     assert of(told, "b")["rollout_outcome"] == "unfinished"
     shown = page(told)

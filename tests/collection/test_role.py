@@ -193,9 +193,7 @@ SHOW = """
 
 
 @pytest.fixture(scope="module")
-def tunables(
-    tmp_path_factory: pytest.TempPathFactory, collections: Path
-) -> dict[str, dict[str, dict[str, Any]]]:
+def tunables(tmp_path_factory: pytest.TempPathFactory, collections: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """What hosts with these variables are given, by host and engine."""
     scratch = tmp_path_factory.mktemp("profiles")
     for host, variables in PROFILES.items():

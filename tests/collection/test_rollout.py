@@ -194,9 +194,7 @@ def test_what_is_not_as_it_was_is_told(running: Host, scratch: Path) -> None:
     assert "Remedy: " in str(failed.value)
 
 
-def test_the_builtin_engine_without_our_package(
-    host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_builtin_engine_without_our_package(host: Host, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that had nothing of ours, but whose own ksmd ran: the role had stopped it."""
     monkeypatch.setattr(ksm_rollout.client, "IMPORT_ERROR", "no module named ksm")
     host.add_kernel_engine(run="1", pages_to_scan="321")

@@ -44,9 +44,7 @@ class Fleet:
             (fleet / f"plugins/modules/{name}.py").write_text(stub.replace("@NAME@", name))
         for host in HOSTS:
             python = folder / f"python-{host}"
-            python.write_text(
-                f"#!/bin/sh\nKSM_FLOW_HOST={host} KSM_FLOW_FOLDER={folder} exec {sys.executable} \"$@\"\n"
-            )
+            python.write_text(f'#!/bin/sh\nKSM_FLOW_HOST={host} KSM_FLOW_FOLDER={folder} exec {sys.executable} "$@"\n')
             python.chmod(0o755)
 
     def inventory(self, **variables: Any) -> Path:

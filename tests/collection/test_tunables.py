@@ -95,9 +95,7 @@ def test_check_mode_before_the_module_is_loaded(host: Host, run: Any) -> None:
         ("pages_to_scam", 1, "write pages_to_scan"),
     ],
 )
-def test_bad_values_change_nothing(
-    host: Host, run: Any, name: str, value: object, said: str
-) -> None:
+def test_bad_values_change_nothing(host: Host, run: Any, name: str, value: object, said: str) -> None:
     host.add_module_engine()
     with pytest.raises(BadValue, match=name) as caught:
         run(tunables={"sleep_millisecs": 77, name: value})

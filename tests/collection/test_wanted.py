@@ -132,9 +132,7 @@ def test_another_build_waits(settled: Host) -> None:
     assert missing(settled, "module", other, reload=True) == {"load": "ksm.ko: reload"}
 
 
-@pytest.mark.parametrize(
-    ("text", "mode"), [("Types: deb-src\n", 0o644), (TEXT, 0o664), (TEXT + "\n", 0o644)]
-)
+@pytest.mark.parametrize(("text", "mode"), [("Types: deb-src\n", 0o644), (TEXT, 0o664), (TEXT + "\n", 0o644)])
 def test_files(settled: Host, text: str, mode: int) -> None:
     write_sources(settled, text, mode)
     assert missing(settled) == {"repository": SOURCES}

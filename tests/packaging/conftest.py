@@ -26,7 +26,10 @@ def run(*command: object, check: bool = True, **options: object) -> subprocess.C
     """Run a system's tool; its output, both kinds in one, is in .stdout."""
     done = subprocess.run(
         [str(word) for word in command],
-        check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         **{"env": ENVIRONMENT, **options},
     )
     assert not check or done.returncode == 0, f"{' '.join(done.args)}: {done.returncode}\n{done.stdout}"
@@ -35,9 +38,7 @@ def run(*command: object, check: bool = True, **options: object) -> subprocess.C
 
 def tree_files(tree: Path, *folders: str) -> set[str]:
     """Paths of the files below folders of a tree."""
-    return {
-        str(path.relative_to(tree)) for folder in folders for path in (tree / folder).rglob("*") if path.is_file()
-    }
+    return {str(path.relative_to(tree)) for folder in folders for path in (tree / folder).rglob("*") if path.is_file()}
 
 
 @dataclass

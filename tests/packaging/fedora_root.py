@@ -26,7 +26,7 @@ class FedoraRecipe(Recipe):
     def options(self) -> list[str]:
         return [
             *super().options(),
-            f'--customize-hook=copy-in {FILES} /srv',
+            f"--customize-hook=copy-in {FILES} /srv",
             '--customize-hook=chroot "$1" /srv/fedora/make-system',
         ]
 

@@ -35,21 +35,41 @@ class Play:
         (collections / "ansible_collections/ksm").mkdir(parents=True)
         (collections / "ansible_collections/ksm/fleet").symlink_to(TREE)
         self.environment = {
-            **os.environ, **{name: root.environment[name] for name in ("LOWER", "OVERLAY", "REPOSITORY")},
-            "ENTER": ENTER.replace("exec chroot", SHARE), "SHARED": str(shared),
-            "ANSIBLE_HOME": str(scratch / "ansible"), "ANSIBLE_REMOTE_TMP": str(shared),
-            "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8",
+            **os.environ,
+            **{name: root.environment[name] for name in ("LOWER", "OVERLAY", "REPOSITORY")},
+            "ENTER": ENTER.replace("exec chroot", SHARE),
+            "SHARED": str(shared),
+            "ANSIBLE_HOME": str(scratch / "ansible"),
+            "ANSIBLE_REMOTE_TMP": str(shared),
+            "ANSIBLE_COLLECTIONS_PATH": str(collections),
+            "ANSIBLE_NOCOLOR": "1",
+            "LC_ALL": "C.UTF-8",
         }
 
     def run(
-        self, *steps: str, check: bool = True, want_headers: bool = False, options: tuple[str, ...] = (),
-        playbook: Path = PLAYBOOK, **variables: object,
+        self,
+        *steps: str,
+        check: bool = True,
+        want_headers: bool = False,
+        options: tuple[str, ...] = (),
+        playbook: Path = PLAYBOOK,
+        **variables: object,
     ) -> str:
         given = {"engine": "module", "steps": steps, "want_headers": want_headers, **variables}
         done = run(
-            Path(sys.executable).parent / "ansible-playbook", "-i", "root,", "-c", "local",
-            "-e", f"ansible_python_interpreter={self.python}", "-e", json.dumps(given), *options, playbook,
-            env=self.environment, check=False,
+            Path(sys.executable).parent / "ansible-playbook",
+            "-i",
+            "root,",
+            "-c",
+            "local",
+            "-e",
+            f"ansible_python_interpreter={self.python}",
+            "-e",
+            json.dumps(given),
+            *options,
+            playbook,
+            env=self.environment,
+            check=False,
         )
         assert (done.returncode == 0) == check, done.stdout
         return done.stdout

@@ -56,8 +56,12 @@ class Root:
         for name in ("upper", "work", "root"):
             (overlay / name).mkdir(parents=True)
         self.environment = {
-            **ENVIRONMENT, "LOWER": ":".join(map(str, lower)), "OVERLAY": str(overlay), "REPOSITORY": str(repository),
-            "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C",
+            **ENVIRONMENT,
+            "LOWER": ":".join(map(str, lower)),
+            "OVERLAY": str(overlay),
+            "REPOSITORY": str(repository),
+            "DEBIAN_FRONTEND": "noninteractive",
+            "LC_ALL": "C",
         }
 
     def run(self, script: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -33,8 +33,20 @@ def build(packages: dict[str, Package], version: str, tmp_path: Path):  # noqa: 
         (headers / ".config").write_text(config)
         (headers / "Makefile").write_text("modules clean:\n\t@echo TARGET $@ RELEASE=[$(KERNELRELEASE)] && false\n")
         return run(
-            "dkms", "build", *places, "-m", "ksm", "-v", version, "-k", kernel, "-a", arch,
-            "--kernelsourcedir", headers, check=False,
+            "dkms",
+            "build",
+            *places,
+            "-m",
+            "ksm",
+            "-v",
+            version,
+            "-k",
+            kernel,
+            "-a",
+            arch,
+            "--kernelsourcedir",
+            headers,
+            check=False,
         )
 
     return build

@@ -30,8 +30,12 @@ def build(source: Path, scratch: Path, version: str, release: str, broken: bool 
     archive = scratch / f"ksm-fleet_{version}.tar.xz"
     run("tar", "-C", scratch, "-cJf", archive, "ksm-fleet")
     macros = {
-        "_topdir": scratch / "top", "_rpmdir": scratch, "dist": f".{DISTRIBUTION}", "ksm_python": PYTHON,
-        "ksm_release": release, "__os_install_post": "%{nil}",
+        "_topdir": scratch / "top",
+        "_rpmdir": scratch,
+        "dist": f".{DISTRIBUTION}",
+        "ksm_python": PYTHON,
+        "ksm_release": release,
+        "__os_install_post": "%{nil}",
     }
     defines = [word for name, value in macros.items() for word in ("-D", f"{name} {value}")]
     run("rpmbuild", "--nodeps", "--without", "check", *defines, "-tb", archive)

@@ -27,8 +27,12 @@ class Apt:
             f"Types: deb\nURIs: file://{repository}\nSuites: stable\nComponents: main\nSigned-By: {key}\n"
         )
         self.options = [
-            f"-oDir::Etc={root}/etc", f"-oDir::State::lists={root}/lists", f"-oDir::State::status={root}/status",
-            f"-oDir::Cache={root}/cache", "-oAPT::Sandbox::User=root", "-oAPT::Update::Error-Mode=any",
+            f"-oDir::Etc={root}/etc",
+            f"-oDir::State::lists={root}/lists",
+            f"-oDir::State::status={root}/status",
+            f"-oDir::Cache={root}/cache",
+            "-oAPT::Sandbox::User=root",
+            "-oAPT::Update::Error-Mode=any",
         ]
 
     def get(self, *words: str, check: bool = True):  # noqa: ANN201

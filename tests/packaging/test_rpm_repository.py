@@ -75,8 +75,12 @@ def test_ready_file(rpm_repository: Path, rpm_dist: Path, tmp_path: Path) -> Non
         file = configparser.ConfigParser()
         file.read(made / DISTRIBUTION / "ksm-fleet.repo")
         assert dict(file["ksm-fleet"]) == {
-            "name": f"ksm-fleet for {DISTRIBUTION}", "baseurl": f"{url}/{DISTRIBUTION}", "enabled": "1",
-            "gpgcheck": "1", "repo_gpgcheck": "1", "gpgkey": f"{url}/{KEY}",
+            "name": f"ksm-fleet for {DISTRIBUTION}",
+            "baseurl": f"{url}/{DISTRIBUTION}",
+            "enabled": "1",
+            "gpgcheck": "1",
+            "repo_gpgcheck": "1",
+            "gpgkey": f"{url}/{KEY}",
         }
     assert "up to date" in run(MAKE_REPOSITORY, rpm_dist, made, *words, env=environment).stdout
 

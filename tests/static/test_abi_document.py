@@ -70,9 +70,7 @@ def compiled(header: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     ]
     for struct, fields in structs(header).items():
         lines.append(f'printf("struct {struct} %zu\\n", sizeof(struct {struct}));')
-        lines += [
-            f'printf("{struct}.{name} %zu\\n", offsetof(struct {struct}, {name}));' for _, name in fields
-        ]
+        lines += [f'printf("{struct}.{name} %zu\\n", offsetof(struct {struct}, {name}));' for _, name in fields]
     folder = tmp_path_factory.mktemp("abi")
     (folder / "abi.c").write_text(
         f'#include <stddef.h>\n#include <stdio.h>\n#include "{HEADER}"\n'

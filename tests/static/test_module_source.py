@@ -54,7 +54,9 @@ def test_sparse_is_silent(tmp_path: Path) -> None:
         target.write_bytes(source.read_bytes())
     result = subprocess.run(
         ["make", "-C", str(headers), f"M={tmp_path}", "C=2", "KSM_STRIP=1", "modules"],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert "CHECK" in result.stdout, "sparse did not run"
@@ -66,11 +68,22 @@ def cppcheck(*sources: Path) -> list[str]:
     """Complaints about the sources. All at once: whether a function is used shows in other files."""
     result = subprocess.run(
         [
-            "cppcheck", "--std=c11", "--enable=all", "--inconclusive", "--inline-suppr", "--quiet", "--force",
-            "--template={file}:{line}: {message} [{id}]", f"--library={KERNEL_CFG}", f"-I{DKMS}",
-            *(f"--suppress={name}" for name in CPPCHECK_SUPPRESSED), *map(str, sources),
+            "cppcheck",
+            "--std=c11",
+            "--enable=all",
+            "--inconclusive",
+            "--inline-suppr",
+            "--quiet",
+            "--force",
+            "--template={file}:{line}: {message} [{id}]",
+            f"--library={KERNEL_CFG}",
+            f"-I{DKMS}",
+            *(f"--suppress={name}" for name in CPPCHECK_SUPPRESSED),
+            *map(str, sources),
         ],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr + result.stdout
     return [line for line in result.stderr.splitlines() if line.strip()]
@@ -127,7 +140,9 @@ def headers_package() -> str:
     """The package that linux-headers-amd64 stands for, which is also its folder."""
     listing = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Depends}", "linux-headers-amd64"],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     return listing.split()[0]
 
@@ -155,11 +170,20 @@ def checkpatch() -> Path:
 def test_checkpatch_is_silent() -> None:
     result = subprocess.run(
         [
-            "perl", str(checkpatch()), "--no-tree", "--strict", "--terse", "--no-summary",
-            "--max-line-length=100", f"--ignore={','.join(CHECKPATCH_IGNORED)}", "--file",
+            "perl",
+            str(checkpatch()),
+            "--no-tree",
+            "--strict",
+            "--terse",
+            "--no-summary",
+            "--max-line-length=100",
+            f"--ignore={','.join(CHECKPATCH_IGNORED)}",
+            "--file",
             *map(str, [*SOURCES, *PROBES]),
         ],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.stdout == ""
     assert result.returncode == 0, result.stderr
@@ -193,9 +217,10 @@ def test_answers_of_the_probes(kernel: str, has: set[str], tmp_path: Path) -> No
     source = tmp_path / "dkms"
     shutil.copytree(DKMS, source)
     with (source / "unit.c").open("a") as unit:
-        unit.writelines(f"#ifdef KS_HAVE_{name}\n#pragma message \"has {name}\"\n#endif\n" for name in sorted(
-            probe.stem.removeprefix("KS_HAVE_") for probe in PROBES
-        ))
+        unit.writelines(
+            f'#ifdef KS_HAVE_{name}\n#pragma message "has {name}"\n#endif\n'
+            for name in sorted(probe.stem.removeprefix("KS_HAVE_") for probe in PROBES)
+        )
     log = tmp_path / "build.log"
     build_module(kernel, source, out=tmp_path, log=log)
     assert set(re.findall(r"message: \W*has (\w+)", log.read_text())) == has
@@ -222,9 +247,9 @@ def test_engine_stays_within_exports() -> None:
 
 
 def test_every_file_says_its_license() -> None:
-    tracked = subprocess.run(
-        ["git", "ls-files"], cwd=TREE, capture_output=True, text=True, check=True
-    ).stdout.split("\n")
+    tracked = subprocess.run(["git", "ls-files"], cwd=TREE, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     # Lists of words without comments; what debhelper reads, which debian/copyright speaks for.
     exempt = re.compile(
         r"^(VERSION|\.gitignore|LICENSES/.*|tests/fleet/workload/sizes\.json|tests/sanity/ignore-.*\.txt"
@@ -232,8 +257,10 @@ def test_every_file_says_its_license() -> None:
         r"|debian/(README.source|changelog|clean|copyright|source/format|[^/]+\.(dirs|dkms|install|lintian-overrides|manpages)))$"
     )
     missing = [
-        name for name in tracked
-        if name and not exempt.match(name)
+        name
+        for name in tracked
+        if name
+        and not exempt.match(name)
         and "SPDX-License-Identifier:" not in (TREE / name).read_text(errors="replace")[:600]
     ]
     assert not missing

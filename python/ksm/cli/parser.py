@@ -72,9 +72,7 @@ def _add_set(commands: _Commands[_Parser]) -> None:
 def _add_expect(commands: _Commands[_Parser]) -> None:
     parser = commands.add_parser("expect", help="look for a while whether merging is as expected")
     _add_engine(parser)
-    parser.add_argument(
-        "--seconds", type=expect.seconds, default=10, metavar="N", help="how long (default: 10)"
-    )
+    parser.add_argument("--seconds", type=expect.seconds, default=10, metavar="N", help="how long (default: 10)")
     parser.add_argument("--since", metavar="MARK", help="leave out what was logged before")
     _add_json(parser)
     parser.add_argument("expected", metavar="NAME=VALUE", nargs="*", type=settings.assignment)
@@ -98,28 +96,18 @@ def _add_thread(commands: _Commands[_Parser]) -> None:
 
 def _add_process(commands: _Commands[_Parser]) -> None:
     register = commands.add_parser("register", help="let memory of processes be merged")
-    register.add_argument(
-        "--length", type=_address, metavar="BYTES", help="only that much memory, from --addr"
-    )
-    register.add_argument(
-        "--domain", type=_domain, metavar="N", help="merge with what you register in domain N only"
-    )
+    register.add_argument("--length", type=_address, metavar="BYTES", help="only that much memory, from --addr")
+    register.add_argument("--domain", type=_domain, metavar="N", help="merge with what you register in domain N only")
     register.set_defaults(function=process.register, parser=register)
     unregister = commands.add_parser("unregister", help="end what register began")
     unregister.set_defaults(function=process.unregister, parser=unregister)
     for parser in (register, unregister):
-        parser.add_argument(
-            "--pid", type=_pid, nargs="+", action="extend", required=True, help="the processes"
-        )
+        parser.add_argument("--pid", type=_pid, nargs="+", action="extend", required=True, help="the processes")
         parser.add_argument("--addr", type=_address, help="start of the range (default: all)")
-        parser.add_argument(
-            "--children", action="store_true", help="their children and theirs too, with no --addr"
-        )
+        parser.add_argument("--children", action="store_true", help="their children and theirs too, with no --addr")
         _add_json(parser)
     statistics = commands.add_parser("statistics", help="show what merging does for processes")
-    statistics.add_argument(
-        "--pid", type=_pid, nargs="+", action="extend", required=True, help="the processes"
-    )
+    statistics.add_argument("--pid", type=_pid, nargs="+", action="extend", required=True, help="the processes")
     _add_json(statistics)
     statistics.set_defaults(function=process.statistics)
     listed = commands.add_parser("regions", help="show what was registered, by whomever")

@@ -70,9 +70,7 @@ def _print(engine: Engine) -> None:
         ]
     )
     print("\ntunables")
-    print_table(
-        ((name, shown_short(value), TUNABLES[name].unit) for name, value in tunables.items()), "  "
-    )
+    print_table(((name, shown_short(value), TUNABLES[name].unit) for name, value in tunables.items()), "  ")
     print("\ncounters")
     print_table(((name, str(value), COUNTERS[name]) for name, value in counters.items()), "  ")
 

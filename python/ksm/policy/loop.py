@@ -111,9 +111,7 @@ def _only_one(system: str | Path) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise KsmError(
-            "another ksmctl policy run is at work; stop it first: systemctl stop ksm-policy"
-        ) from error
+        raise KsmError("another ksmctl policy run is at work; stop it first: systemctl stop ksm-policy") from error
     finally:
         os.close(fd)
 

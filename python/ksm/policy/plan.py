@@ -49,9 +49,7 @@ def plan(
     for pid, (_, policy) in matching.items():
         _one(done, pid, policy, of_pid.get(pid, []), ours)
     named = {policy.name: policy for policy in policies}
-    renamed = {
-        task.policy: done.kept[task.pid].policy for task in ours.values() if task.pid in done.kept
-    }
+    renamed = {task.policy: done.kept[task.pid].policy for task in ours.values() if task.pid in done.kept}
     for region in regions:
         task = ours.get(region.number)
         if task is None or region.pid in matching or region.pid <= 0:
@@ -69,9 +67,7 @@ def wanted(pid: int, identity: tuple[int, ...], policy: Policy) -> Task:
     return Task(pid, identity, policy.name, policy.number, policy.zero_pages, policy.children)
 
 
-def _one(
-    done: Plan, pid: int, policy: Policy, regions: Sequence[Region], ours: Mapping[int, Task]
-) -> None:
+def _one(done: Plan, pid: int, policy: Policy, regions: Sequence[Region], ours: Mapping[int, Task]) -> None:
     if not regions:
         done.register.append(pid)
         return
@@ -115,11 +111,7 @@ def _fits(region: Region, policy: Policy) -> bool:
 
 
 def _is(region: Region, domain: int, zero_pages: bool) -> bool:
-    return (
-        region.whole
-        and region.domain_system
-        and (region.domain, region.zero_pages) == (domain, zero_pages)
-    )
+    return region.whole and region.domain_system and (region.domain, region.zero_pages) == (domain, zero_pages)
 
 
 def _once(removals: Iterable[Removal]) -> list[Removal]:

@@ -120,8 +120,7 @@ class Keeper:
     def _act(self, device: Device, folder: Folder, matching: Matching, noted: Record) -> Report:
         todo = self._plan(matching, folder.policies, device.regions(), noted.tasks)
         kept = {
-            pid: task if task.identity else task._replace(identity=identity(pid))
-            for pid, task in todo.kept.items()
+            pid: task if task.identity else task._replace(identity=identity(pid)) for pid, task in todo.kept.items()
         }
         coming = {pid: wanted(pid, identity(pid), matching[pid][1]) for pid in todo.register}
         # Until they are gone.
@@ -152,9 +151,7 @@ def _matching(matcher: Matcher) -> Matching:
     return {process.pid: (process, policy) for process, policy in found if policy is not None}
 
 
-def _register(
-    device: Device, coming: Mapping[int, Task], matching: Matching, matcher: Matcher
-) -> dict[int, str]:
+def _register(device: Device, coming: Mapping[int, Task], matching: Matching, matcher: Matcher) -> dict[int, str]:
     """Return why those that were not registered are not, "" for what has ended."""
     reasons: dict[int, str] = {}
     areas: dict[tuple[int, bool], Area] = {}

@@ -20,8 +20,11 @@ TASKS_OF_A_LOOK = 4
 
 
 def files(host: str) -> str:
-    return on(host, "cat /etc/modprobe.d/ksm.conf /etc/tmpfiles.d/ksm-fleet.conf /etc/modules-load.d/ksm.conf"
-              f" {SOURCES} /etc/apt/keyrings/ksm-fleet.asc 2>/dev/null || :")
+    return on(
+        host,
+        "cat /etc/modprobe.d/ksm.conf /etc/tmpfiles.d/ksm-fleet.conf /etc/modules-load.d/ksm.conf"
+        f" {SOURCES} /etc/apt/keyrings/ksm-fleet.asc 2>/dev/null || :",
+    )
 
 
 def test_nothing_to_be_done_is_one_look(tmp_path: Path) -> None:

@@ -52,10 +52,7 @@ def inventory(name: str, groups: dict[str, list[FleetHost]]) -> Path:
     link = folder / "group_vars"
     link.unlink(missing_ok=True)
     link.symlink_to(FLEET / "inventory" / "group_vars")
-    children = {
-        group: {"hosts": {host.name: _connection(host) for host in hosts}}
-        for group, hosts in groups.items()
-    }
+    children = {group: {"hosts": {host.name: _connection(host) for host in hosts}} for group, hosts in groups.items()}
     # JSON is YAML.
     (folder / "hosts.yml").write_text(json.dumps({"all": {"children": children}}, indent=1))
     return folder

@@ -76,8 +76,7 @@ Stop all: make demo-down""")
 
 def _print(hosts: Sequence[FleetHost], reports: Sequence[dict[str, Any]]) -> None:
     rows = [
-        report.row(host.name, FLEET_OF_THE_DEMO[host.name][0], answer["engine"])
-        for host, answer in zip(hosts, reports)
+        report.row(host.name, FLEET_OF_THE_DEMO[host.name][0], answer["engine"]) for host, answer in zip(hosts, reports)
     ]
     print(f"\n{report.table(report.TITLES, rows)}\n")
     rows = [

@@ -41,9 +41,7 @@ class Play:
         return " ".join(found[-1].split()).replace("''", "'")
 
 
-def run(
-    hosts: dict[str, dict[str, Any]], folder: Path, playbook: Path = ROLE, options: tuple[str, ...] = ()
-) -> Play:
+def run(hosts: dict[str, dict[str, Any]], folder: Path, playbook: Path = ROLE, options: tuple[str, ...] = ()) -> Play:
     """Run a playbook on these hosts, with variables that the inventory does not give them."""
     extra = folder / "extra.yml"
     extra.write_text(json.dumps({"all": {"hosts": hosts}}))
@@ -56,9 +54,7 @@ def run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     rows = re.findall(r"^(\S+) +: (ok=\d.*)$", done.stdout, re.MULTILINE)
-    recap = {
-        host: {word: int(count) for word, count in re.findall(r"(\w+)=(\d+)", row)} for host, row in rows
-    }
+    recap = {host: {word: int(count) for word, count in re.findall(r"(\w+)=(\d+)", row)} for host, row in rows}
     assert set(recap) == set(hosts), done.stdout
     play = Play(done.stdout, recap)
     assert done.returncode == (2 if play.failed else 0), done.stdout

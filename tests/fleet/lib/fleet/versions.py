@@ -44,11 +44,16 @@ def _noisy(tree: Path) -> None:
     for old, new in (
         ("#include <linux/module.h>\n", "#include <linux/module.h>\n#include <linux/workqueue.h>\n"),
         ("static int __init ks_init(void)\n", f"{NOISE.lstrip()}\nstatic int __init ks_init(void)\n"),
-        ("\treturn 0;\n\nfail_device:", "\tWARN(1, \"made on purpose\\n\");\n"
-         "\tschedule_delayed_work(&ks_noise_work, 0);\n\treturn 0;\n\nfail_device:"),
-        ("\tks_device_unregister();\n\tks_thread_stop();\n\tks_shrinker_exit();\n\tdown",
-         "\tcancel_delayed_work_sync(&ks_noise_work);\n"
-         "\tks_device_unregister();\n\tks_thread_stop();\n\tks_shrinker_exit();\n\tdown"),
+        (
+            "\treturn 0;\n\nfail_device:",
+            '\tWARN(1, "made on purpose\\n");\n'
+            "\tschedule_delayed_work(&ks_noise_work, 0);\n\treturn 0;\n\nfail_device:",
+        ),
+        (
+            "\tks_device_unregister();\n\tks_thread_stop();\n\tks_shrinker_exit();\n\tdown",
+            "\tcancel_delayed_work_sync(&ks_noise_work);\n"
+            "\tks_device_unregister();\n\tks_thread_stop();\n\tks_shrinker_exit();\n\tdown",
+        ),
     ):
         if text.count(old) != 1:
             raise HarnessError(f"{main} has not exactly one {old!r} to make a fault at")
