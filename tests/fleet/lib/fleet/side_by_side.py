@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 
 
+# Before xdist, which reads the marks in a hook of the same name.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A worker for each host, and one for the tests that are not of one host."""
     for item in items:
