@@ -154,3 +154,51 @@ def rpm_repository(rpm_dist: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     repository = tmp_path_factory.mktemp("repository") / "rpm"
     run(TREE / "rpm/make-repository", rpm_dist, repository, env={**ENVIRONMENT, "KSM_CACHE": str(cache)})
     return repository
+
+
+def another_rpm(source: Path, scratch: Path, version: str, release: str = "1", broken: bool = False) -> Path:
+    """Build the packages of another version or release, as anybody would: rpmbuild -tb; give their directory."""
+    distribution, _, python = TARGET.partition("=")
+    tree = scratch / "ksm-fleet"
+    shutil.copytree(source, tree)
+    for name in ("VERSION", "galaxy.yml", "rpm/ksm-fleet.spec"):
+        file = tree / name
+        file.write_text(file.read_text().replace((source / "VERSION").read_text().strip(), version))
+    if broken:
+        (tree / "dkms/main.c").write_text("#error broken on purpose\n")
+    archive = scratch / f"ksm-fleet_{version}.tar.xz"
+    run("tar", "-C", scratch, "-cJf", archive, "ksm-fleet")
+    macros = {
+        "_topdir": scratch / "top",
+        "_rpmdir": scratch,
+        "dist": f".{distribution}",
+        "ksm_python": python,
+        "ksm_release": release,
+        "__os_install_post": "%{nil}",
+    }
+    defines = [word for name, value in macros.items() for word in ("-D", f"{name} {value}")]
+    run("rpmbuild", "--nodeps", "--without", "check", *defines, "-tb", archive)
+    return scratch / "noarch"
+
+
+@pytest.fixture(scope="session")
+def signing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a repository of rpms with a key of its own."""
+    return {**ENVIRONMENT, "KSM_CACHE": str(tmp_path_factory.mktemp("key"))}
+
+
+@pytest.fixture(scope="session")
+def rpm_versions(
+    rpm_dist: Path, source: Path, version: str, signing: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A signed repository with this version and what may follow: a release, a version, one that does not compile."""
+    scratch = tmp_path_factory.mktemp("rpm-versions")
+    dist = scratch / "dist"
+    dist.mkdir()
+    release = another_rpm(source, scratch / "release", version, "2")
+    good = another_rpm(source, scratch / "good", GOOD)
+    broken = another_rpm(source, scratch / "broken", BROKEN, broken=True)
+    for file in (*rpm_dist.glob("*.rpm"), *release.glob("ksm-dkms-*"), *good.iterdir(), *broken.glob("ksm-dkms-*")):
+        shutil.copy(file, dist)
+    run(TREE / "rpm/make-repository", dist, scratch / "rpm", env=signing)
+    return scratch / "rpm"

@@ -12,18 +12,27 @@ import pytest
 from fedora_root import FedoraRoot
 from role_on_root import Play, changes
 
-from conftest import TARGET, run
+from conftest import GOOD, TARGET, run
 
 URL = f"file:///srv/ksm/{TARGET.partition('=')[0]}"
 
 
-@pytest.fixture
-def play(rpm_repository: Path, tmp_path: Path) -> Iterator[Play]:
-    root = FedoraRoot(tmp_path / "overlay", rpm_repository)
+def play_on(repository: Path, scratch: Path) -> Iterator[Play]:
+    root = FedoraRoot(scratch / "overlay", repository)
     # The role shall bring it.
     root.run("rm /etc/yum.repos.d/ksm-fleet.repo")
-    yield Play(root, tmp_path)
-    subprocess.run(["rm", "-rf", tmp_path / "overlay"], check=True)
+    yield Play(root, scratch)
+    subprocess.run(["rm", "-rf", scratch / "overlay"], check=True)
+
+
+@pytest.fixture
+def play(rpm_repository: Path, tmp_path: Path) -> Iterator[Play]:
+    yield from play_on(rpm_repository, tmp_path)
+
+
+@pytest.fixture
+def play_of_versions(rpm_versions: Path, tmp_path: Path) -> Iterator[Play]:
+    yield from play_on(rpm_versions, tmp_path)
 
 
 def test_install_again_and_remove(play: Play, rpm_repository: Path, version: str) -> None:
@@ -44,6 +53,29 @@ def test_install_again_and_remove(play: Play, rpm_repository: Path, version: str
     # What came as a dependency stays, as the role says: dkms with the key it signs with, and headers.
     play.root.dnf("remove", "dkms", "kernel-devel")
     assert {line.split()[0] for line in play.root.files() ^ before} <= {"./var/lib/dkms"}
+
+
+def test_versions(play_of_versions: Play, rpm_versions: Path, version: str) -> None:
+    """To the version that is wanted, up and down, whatever else the repository offers; or not at all."""
+    play = play_of_versions
+    variables = {"ksm_repository_url": URL, "ksm_repository_key": str(rpm_versions / "RPM-GPG-KEY-ksm-fleet")}
+
+    def installed() -> set[str]:
+        return set(play.root.run("rpm -q --qf '%{VERSION} ' ksm-dkms ksm-tools python3-ksm").stdout.split())
+
+    for wanted in (version, GOOD):
+        play.run("repository", "packages", ksm_version=wanted, **variables)
+        assert installed() == {wanted}
+        assert play.root.module() == wanted
+        assert changes(play.run("repository", "packages", ksm_version=wanted, **variables)) == 0
+
+    said = play.run("repository", "packages", ksm_version="8.8.8", check=False, **variables)
+    assert "ksm_version is 8.8.8, but the package sources of this host offer ksm-dkms" in said
+    assert installed() == {GOOD}
+
+    play.run("repository", "packages", ksm_version=version, **variables)
+    assert installed() == {version}
+    assert play.root.module() == version
 
 
 def test_another_key(play: Play, rpm_repository: Path, tmp_path: Path) -> None:
