@@ -32,38 +32,59 @@ static void ks_noise(struct work_struct *work)
 }
 """
 
+# Loaded, it oopses. The thread that dies holds the module, as one in the midst of its work would.
+OOPS = """
+static int ks_oops(void *unused)
+{
+	return *(volatile int *)8;
+}
+"""
+
 
 def _does_not_compile(tree: Path) -> None:
     with (tree / "dkms/main.c").open("a") as main:
         main.write('#error "broken on purpose"\n')
 
 
-def _noisy(tree: Path) -> None:
+def _change_main(tree: Path, *changes: tuple[str, str]) -> None:
     main = tree / "dkms/main.c"
     text = main.read_text()
-    for old, new in (
-        ("#include <linux/module.h>\n", "#include <linux/module.h>\n#include <linux/workqueue.h>\n"),
-        ("static int __init ks_init(void)\n", f"{NOISE.lstrip()}\nstatic int __init ks_init(void)\n"),
-        (
-            "\treturn 0;\n\nfail_device:",
-            '\tWARN(1, "made on purpose\\n");\n'
-            "\tschedule_delayed_work(&ks_noise_work, 0);\n\treturn 0;\n\nfail_device:",
-        ),
-        (
-            "\tks_device_unregister();\n\tks_thread_stop();\n\tks_shrinker_exit();\n\tdown",
-            "\tcancel_delayed_work_sync(&ks_noise_work);\n"
-            "\tks_device_unregister();\n\tks_thread_stop();\n\tks_shrinker_exit();\n\tdown",
-        ),
-    ):
+    for old, new in changes:
         if text.count(old) != 1:
             raise HarnessError(f"{main} has not exactly one {old!r} to make a fault at")
         text = text.replace(old, new)
     main.write_text(text)
 
 
+INCLUDE = "#include <linux/module.h>\n"
+BEGIN = "static int __init ks_init(void)\n"
+LOADED = "\treturn 0;\n\nfail_device:"
+UNLOAD = "\tks_device_unregister();\n\tks_thread_stop();\n\tks_shrinker_exit();\n\tdown"
+
+
+def _noisy(tree: Path) -> None:
+    _change_main(
+        tree,
+        (INCLUDE, f"{INCLUDE}#include <linux/workqueue.h>\n"),
+        (BEGIN, f"{NOISE.lstrip()}\n{BEGIN}"),
+        (LOADED, f'\tWARN(1, "made on purpose\\n");\n\tschedule_delayed_work(&ks_noise_work, 0);\n{LOADED}'),
+        (UNLOAD, f"\tcancel_delayed_work_sync(&ks_noise_work);\n{UNLOAD}"),
+    )
+
+
+def _oops(tree: Path) -> None:
+    _change_main(
+        tree,
+        (INCLUDE, f"#include <linux/kthread.h>\n{INCLUDE}"),
+        (BEGIN, f"{OOPS.lstrip()}\n{BEGIN}"),
+        (LOADED, f'\t__module_get(THIS_MODULE);\n\tkthread_run(ks_oops, NULL, "ks_oops");\n{LOADED}'),
+    )
+
+
 FAULTS: dict[str, Callable[[Path], None]] = {
     "does-not-compile": _does_not_compile,
     "noisy": _noisy,
+    "oops": _oops,
 }
 
 
