@@ -19,7 +19,7 @@ from fleet.role_run import HARNESS, Play, on, run
 FIRST, SECOND = "rollback-1", "rollback-2"
 HOSTS = (FIRST, SECOND)
 VERSION = (REPOSITORY / "VERSION").read_text().strip()
-NEXT, DOES_NOT_COMPILE, NOISY = "9.1.0", "9.0.0", "9.0.1"
+NEXT, DOES_NOT_COMPILE, NOISY, OOPS = "9.1.0", "9.0.0", "9.0.1", "9.0.2"
 BOTH, CANARY = '{"ksm_batches": ["100%"]}', '{"ksm_batches": [1, "100%"]}'
 # What the packages, the role and the engine have on a host, but for what came of rollouts.
 STATE = """

@@ -19,6 +19,7 @@ from conftest import (
     HOSTS,
     NEXT,
     NOISY,
+    OOPS,
     SECOND,
     VERSION,
     Fleet,
@@ -112,6 +113,29 @@ def test_a_module_that_floods_the_log_and_warns_does_not_pass(fleet: Fleet, good
     told = fleet.report()
     assert told[FIRST]["rollout_outcome"] == "rolled_back"
     assert "kernel_log_clean" in told[FIRST]["rollout_text"]
+
+
+def test_a_module_that_oopses_is_gone_after_a_reboot(fleet: Fleet, good: dict[str, str]) -> None:
+    play = fleet.rollout(OOPS, CANARY)
+    assert play.failed == [FIRST], play.said
+    assert "kernel_log_clean: " in play.of(FIRST)
+    assert "Oops" in play.of(FIRST)
+    # The thread that died holds the module.
+    assert "It could NOT go back: " in play.of(FIRST)
+    assert f"ksm.fleet.rollback with --limit {FIRST}" in play.of(FIRST)
+    assert f"{SECOND}: not begun" in play.said
+    assert fleet.state(SECOND) == good[SECOND]
+    assert on(FIRST, "cat /sys/module/ksm/version").strip() == OOPS
+    told = fleet.report()
+    assert told[FIRST]["rollout_outcome"] == "failed"
+
+    # The packages are the old ones already.
+    harness("reboot", FIRST)
+    assert on(FIRST, "cat /sys/module/ksm/version").strip() == VERSION
+    play = fleet.play("rollback", hosts=(FIRST,))
+    assert play.failed == [], play.said
+    assert unchanged(fleet, good)
+    assert fleet.report()[FIRST]["rollout_outcome"] == "rolled_back"
 
 
 def test_a_host_that_dies_on_the_way(fleet: Fleet, good: dict[str, str]) -> None:
