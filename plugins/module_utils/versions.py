@@ -14,7 +14,9 @@ def available(manager: str | None, names: Sequence[str], run: Run) -> dict[str, 
     """Return the versions by package, the newest first, as far as its lists tell."""
     if manager == "apt":
         return parse_madison(run(["apt-cache", "madison", *names]) or "", names)
-    query = ["dnf", "--quiet", "repoquery", "--showduplicates", "--queryformat", DNF_FORMAT, *names]
+    # dnf asks before it takes a repository's key for that of the lists, also where rpm has it.
+    dnf = ["dnf", "--quiet", "--assumeyes", "repoquery"]
+    query = [*dnf, "--showduplicates", "--queryformat", DNF_FORMAT, *names]
     return parse_repoquery((run(query) if manager else None) or "", names)
 
 
