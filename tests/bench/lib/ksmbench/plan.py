@@ -22,8 +22,6 @@ PROGRAM = "/bin/ksm-bench"
 GUESTS, GUEST_MIB = 3, 40
 # Two huge pages for each process; images as they are; the database of each program, which itself is larger.
 LEAST_MIB = {"huge": 16, "guests": GUESTS * GUEST_MIB, "programs": 16}
-# Of an image; the engines take their time for one.
-GUEST_PASSES = 8
 
 
 @dataclass(frozen=True)
@@ -114,11 +112,11 @@ def plan(kernel: str, size: Size, parts: Sequence[str], workloads: Sequence[str]
 
 
 def _merging(kernel: str, size: Size, workloads: Sequence[str]) -> Iterator[Measurement]:
+    options = (("passes", str(size.passes)),)
     for number in range(size.rounds):
         for workload in workloads:
             if workload in LARGE and number:
                 continue
-            options = (("passes", str(GUEST_PASSES if workload == "guests" else size.passes)),)
             for engine in engines(kernel):
                 if _can(kernel, engine, workload):
                     yield Measurement("merging", "merging", engine, workload, _mib(size, workload), number, options)
