@@ -336,7 +336,7 @@ static void *ping_pong(void *arg)
 			long ret = futex(t->word, FUTEX_WAIT | t->private, is, &timeout);
 
 			if (writers_stop)
-				return NULL;
+				goto stop;
 			require(ret != -ETIMEDOUT, "a wake was lost");
 			require(!ret || ret == -EAGAIN || ret == -EINTR, "FUTEX_WAIT: %s",
 				strerror(-ret));
@@ -346,6 +346,7 @@ static void *ping_pong(void *arg)
 		futex(t->word, FUTEX_WAKE | t->private, 1, NULL);
 		t->turns++;
 	}
+stop:
 	/* The other one may wait for a turn that never comes. */
 	__atomic_store_n(t->word, !t->mine, __ATOMIC_SEQ_CST);
 	futex(t->word, FUTEX_WAKE | t->private, 1, NULL);

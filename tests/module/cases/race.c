@@ -49,7 +49,7 @@ CASE(race, counters, 120)
 	enum { PAGES = 512 };
 	char *p = mem_map(PAGES);
 	struct worker w[THREADS];
-	struct seen seen = { .want = 100 };
+	struct seen seen = { .want = 40 };
 	uint64_t sum = 0;
 
 	memset(p, 0, PAGES * PAGE);
@@ -57,7 +57,7 @@ CASE(race, counters, 120)
 	engine_pace(20000, 1);
 	engine_start();
 	writers_start(w, THREADS, count_up, p, PAGES);
-	watch(&seen, lasting(22));
+	watch(&seen, lasting(9));
 	writers_join(w, THREADS);
 	for (int t = 0; t < THREADS; t++)
 		sum += w[t].sweeps;
