@@ -4,6 +4,8 @@
  * old names are gone.
  */
 #include <linux/mm.h>
+/* Which 7.2's leafops.h needs and does not include in time. */
+#include <linux/swap.h>
 #include <linux/leafops.h>
 
 static bool __maybe_unused probe(pte_t pte)
