@@ -4,10 +4,11 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ksmbench import plan
+from ksmbench import guests, plan
 from ksmbench.plan import FULL, PARTS, QUICK, WORKLOADS
 
 GUEST = Path(__file__).resolve().parents[1] / "bench/guest"
@@ -31,6 +32,19 @@ def test_the_program_knows_what_it_is_asked_for() -> None:
         assert f'.name = "{step.engine}"' in source
         for name in words(step):
             assert f'"{name}"' in source
+
+
+def test_images_of_guests_are_as_large_as_they_are() -> None:
+    for mib in (1, 1024):
+        steps = plan.plan("6.12", replace(FULL, mib=mib), ["merging"], ["guests"])
+        assert {step.mib for step in steps} == {plan.GUESTS * plan.GUEST_MIB}
+
+
+def test_a_guests_empty_pages_are_left_out() -> None:
+    page, empty = bytes(4095) + b"x", bytes(4096)
+    assert guests.used(page + empty + page + page, 8192) == page + page
+    with pytest.raises(SystemExit, match="a guest used 0 MiB"):
+        guests.used(empty + page, 8192)
 
 
 def test_engines_take_turns() -> None:
