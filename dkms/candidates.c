@@ -211,10 +211,8 @@ static unsigned int ks_entries_seen(struct ks_entries *t, u32 sum, struct page *
 		/* In one pass a page is met once, but for one that fork() shares. */
 		if (ks_entry_tag(e) != tag || (ahead == 1 && !ks_page_is_shared(page))) {
 			seen = KS_SEEN;
-			if (ahead > 1) {
+			if (ahead > 1)
 				seen |= KS_SEEN_UNREAD;
-				ks_want(sum);
-			}
 			/* Else it is a note of the pass before. */
 			if (ahead) {
 				if (twice != ks_pass)

@@ -528,7 +528,7 @@ void ks_candidates_exit(void);
 /* Of a page's sum: what candidates.c knows of other pages. */
 #define KS_SEEN		BIT(0)	/* one has it, in this pass, the one before, or when last read */
 #define KS_SEEN_NOW	BIT(1)	/* and this page is the first to find out in this pass */
-#define KS_SEEN_UNREAD	BIT(2)	/* and that one may not be read in this pass: it is wanted */
+#define KS_SEEN_UNREAD	BIT(2)	/* and that one may not be read in this pass, unless wanted */
 unsigned int ks_candidate_seen(u32 sum, struct page *page, unsigned int skips);
 void ks_candidates_end_pass(void);
 unsigned long ks_candidates_shrink(unsigned long nr);

@@ -51,19 +51,24 @@ static bool ks_has_room(u64 hash, const struct ks_scope *scope)
 /*
  * A page that will not be read in the next pass is found by its sample. Of its
  * hash only fresh evidence will do: to make a merged page of what nobody else has
- * gains nothing, and cannot be swapped.
+ * gains nothing, and cannot be swapped. Who is known to be like it in the sample
+ * only does not want it, or the two would wake each other in each pass.
  */
 static void ks_find_full(struct ks_batch *b, unsigned int slot, u32 was, unsigned int seen,
 			 struct ks_finding *f)
 {
+	u32 sample = f->sum;
+
 	b->hash[slot] = ks_page_hash(b->page[slot], &b->scope);
 	f->sum = ks_sum_of_hash(b->hash[slot]);
 	f->stable |= was == f->sum;
 	f->mergeable = ks_has_room(b->hash[slot], &b->scope);
 	if (!f->stable || !f->mergeable)
 		f->partner = ks_candidate_seen(f->sum, b->page[slot], 0);
-	if (seen & KS_SEEN_UNREAD)
+	if (seen & KS_SEEN_UNREAD && (f->sum != was || f->partner || f->mergeable)) {
+		ks_want(sample);
 		ks_want(f->sum);
+	}
 }
 
 static bool ks_samples_huge(const struct ks_batch *b)
