@@ -114,6 +114,12 @@ def test_memory_that_a_module_lost_is_a_complaint(frame: str) -> None:
     assert find_splats(log) == [leak(frame)] * 2
 
 
+def test_the_name_of_a_slab_cache_is_lost_by_the_kernel() -> None:
+    created = "kobject_init_and_add+0xd2/0x160\n    sysfs_slab_add+0x190/0x1e0\n    0xffffffffc015c3ec"
+    assert find_splats(leak(f"kobject_set_name_vargs+0x43/0x110\n    {created}")) == []
+    assert len(find_splats(leak(created))) == 1
+
+
 def test_a_module_that_does_not_go_is_a_complaint() -> None:
     line = "rmmod: can't unload module 'ksm': Resource temporarily unavailable"
     assert find_splats(f"<6>[    1.0] all is well\n{line}") == [line]
