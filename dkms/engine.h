@@ -97,6 +97,8 @@ struct ks_mm {
 	bool all;			/* scan_all's */
 	bool passed;			/* scanned to its end in this pass */
 	struct xarray sums;		/* see sums.c */
+	unsigned long sums_first;	/* of its indices, or lower */
+	unsigned long sums_last;	/* likewise, or higher */
 	atomic_long_t sums_bytes;
 	struct xarray zeros;		/* see zero.c */
 	unsigned long visit;		/* see extent.c */
@@ -224,6 +226,8 @@ enum ks_action {
  * @trusted: pages that were taken for what they were when hashed last
  * @napped: those of them that were not even looked up
  * @napping: blocks that were passed by
+ * @cut_before: before its first slot there is more of the mapping
+ * @cut_behind: behind its last one there is more
  * @unshared: pages that had no partner
  * @changed: pages that were not what they were
  * @skipped: pages left unmerged on purpose
@@ -257,6 +261,8 @@ struct ks_batch {
 	unsigned int trusted;
 	unsigned int napped;
 	u8 napping;
+	bool cut_before;
+	bool cut_behind;
 	unsigned int unshared;
 	unsigned int changed;
 	unsigned int skipped;
@@ -274,6 +280,14 @@ struct ks_batch {
 	unsigned long src[KS_BATCH];
 	unsigned long dst[KS_BATCH];
 };
+
+/* Slots of a block that are in the batch: from *first on, before the one returned. */
+static inline unsigned int ks_block_slots(const struct ks_batch *b, unsigned int block,
+					  unsigned int *first)
+{
+	*first = max(b->first, block * KS_BLOCK);
+	return min(b->last, (block + 1) * KS_BLOCK);
+}
 
 static inline unsigned long ks_slot_addr(const struct ks_batch *b, unsigned int slot)
 {
@@ -484,13 +498,23 @@ void ks_wanted_end_pass(void);
 
 /* sums.c */
 /**
+ * struct ks_nap_part - what of a block naps, where a mapping has not all of it
+ * @first: its first slot, counted in the block
+ * @last:  the slot after its last one
+ */
+struct ks_nap_part {
+	u8 first;
+	u8 last;
+};
+
+/**
  * struct ks_sums - what is known of the pages of one batch
  * @lock:  of all this
  * @seed:  of the domain met last
  * @used:  blocks met in this pass
  * @met:   this pass met it
  * @nap:   passes in which a block is left out, see nap.c
- * @alone: pages of such a block
+ * @alone: pages of it that are left out
  * @block: sums and ages, NULL: none yet
  */
 struct ks_sums {
@@ -511,13 +535,14 @@ bool ks_sums_have(struct ks_mm *km, struct ks_sums *s, unsigned int slot);
 u32 ks_sum_get(const struct ks_sums *s, unsigned int slot);
 void ks_sum_set(struct ks_sums *s, unsigned int slot, u32 sum);
 u8 *ks_sum_age(struct ks_sums *s, unsigned int slot);
+struct ks_nap_part *ks_sums_nap_part(const struct ks_sums *s, unsigned int block);
 void ks_sums_sweep(struct ks_mm *km);
 void ks_sums_free(struct ks_mm *km);
 unsigned long ks_sums_bytes(void);
 unsigned long ks_mm_metadata_bytes(const struct ks_mm *km);
 
 /* nap.c */
-u8 ks_naps(struct ks_mm *km, unsigned long addr, u64 seed);
+u8 ks_naps(struct ks_mm *km, const struct ks_batch *b);
 void ks_nap_go_on(struct ks_batch *b, struct ks_sums *s);
 bool ks_nap_together(const struct ks_batch *b, struct ks_sums *s, unsigned int block);
 void ks_nap_begin(struct ks_batch *b, struct ks_sums *s, unsigned int block);

@@ -51,24 +51,28 @@ static bool ks_has_room(u64 hash, const struct ks_scope *scope)
 /*
  * A page that will not be read in the next pass is found by its sample. Of its
  * hash only fresh evidence will do: to make a merged page of what nobody else has
- * gains nothing, and cannot be swapped. Who is known to be like it in the sample
- * only does not want it, or the two would wake each other in each pass.
+ * gains nothing, and cannot be swapped.
  */
-static void ks_find_full(struct ks_batch *b, unsigned int slot, u32 was, unsigned int seen,
-			 struct ks_finding *f)
+static void ks_find_full(struct ks_batch *b, unsigned int slot, u32 was, struct ks_finding *f)
 {
-	u32 sample = f->sum;
-
 	b->hash[slot] = ks_page_hash(b->page[slot], &b->scope);
 	f->sum = ks_sum_of_hash(b->hash[slot]);
 	f->stable |= was == f->sum;
 	f->mergeable = ks_has_room(b->hash[slot], &b->scope);
 	if (!f->stable || !f->mergeable)
 		f->partner = ks_candidate_seen(f->sum, b->page[slot], 0);
-	if (seen & KS_SEEN_UNREAD && (f->sum != was || f->partner || f->mergeable)) {
-		ks_want(sample);
-		ks_want(f->sum);
-	}
+}
+
+/*
+ * Is a page to wake those that look like it, or are it? Not one that was hashed
+ * before and is like none of them in full, or they would wake each other in each
+ * pass; nor one that is hashed and changes in each pass; nor one that has what to
+ * merge with, and does not get there.
+ */
+static bool ks_may_want(const struct ks_finding *f, u32 was, bool known)
+{
+	return !(was & KS_SUM_FULL) || f->partner ||
+	       (f->stable && !f->mergeable && !known);
 }
 
 static bool ks_samples_huge(const struct ks_batch *b)
@@ -93,8 +97,8 @@ static void ks_find(struct ks_batch *b, struct ks_sums *s, unsigned int slot,
 {
 	unsigned int skips = ks_unread_passes(b, s, slot);
 	u32 sample = ks_page_sample(b->page[slot], &b->scope), was = ks_sum_get(s, slot);
+	bool any = false, read, hashed = was & KS_SUM_FULL;
 	unsigned int seen;
-	bool any = false, read;
 	struct ks_kpage *kp;
 
 	*f = (struct ks_finding){ .sum = sample, .stable = was == sample };
@@ -102,7 +106,7 @@ static void ks_find(struct ks_batch *b, struct ks_sums *s, unsigned int slot,
 		f->mergeable = true;
 		return;
 	}
-	read = f->stable || was & KS_SUM_FULL;
+	read = f->stable || hashed;
 	kp = read ? ks_kpage_guess(sample, &b->scope, &any) : NULL;
 	if (kp && ks_has_room(kp->hash, &b->scope) &&
 	    (f->stable || was == ks_sum_of_hash(kp->hash))) {
@@ -116,8 +120,16 @@ static void ks_find(struct ks_batch *b, struct ks_sums *s, unsigned int slot,
 	 * What has just turned up is hashed only where it is the second of its kind:
 	 * that is enough for the first one to find it in the next pass.
 	 */
-	if (read ? any || seen : seen & KS_SEEN_NOW)
-		ks_find_full(b, slot, was, seen, f);
+	if (!hashed && !(read ? any || seen : seen & KS_SEEN_NOW))
+		return;
+	ks_find_full(b, slot, was, f);
+	if (seen & KS_SEEN_UNREAD && ks_may_want(f, was, ks_age_known(s, slot))) {
+		ks_want(sample);
+		ks_want(f->sum);
+	}
+	/* In each pass it would meet who is like it: there is nobody left. */
+	if (!any && !seen && !(f->stable && skips))
+		f->sum = sample;
 }
 
 static enum ks_action ks_decide(struct ks_batch *b, struct ks_sums *s, unsigned int slot,
@@ -235,8 +247,7 @@ static void ks_have_places(struct ks_mm *km, struct ks_batch *b, struct ks_sums 
 
 static void ks_judge_block(struct ks_batch *b, struct ks_sums *s, unsigned int block)
 {
-	unsigned int first = max(b->first, block * KS_BLOCK);
-	unsigned int last = min(b->last, (block + 1) * KS_BLOCK), slot;
+	unsigned int first, last = ks_block_slots(b, block, &first), slot;
 	bool together;
 
 	if (b->napping & BIT(block))

@@ -16,6 +16,9 @@
  * when one is due. A block with a hole does not nap, since a page that turns up
  * in it would wait.
  *
+ * A mapping may have only a part of a block. That naps alike; which part it is,
+ * is noted with it. Another mapping's part does not nap meanwhile.
+ *
  * A page of a block that naps is still found by others that become equal to it:
  * what was noted of it in the candidate table counts until it is read again, and
  * wakes it (wanted.c), to be read in the next pass.
@@ -27,16 +30,30 @@
 
 #include "engine.h"
 
+/* In ks_sums.nap: not the whole block. */
+#define KS_NAP_PART	0x80
+
+/* Is it what the batch has of the block that naps? */
+static bool ks_nap_is_of(const struct ks_batch *b, const struct ks_sums *s, unsigned int block)
+{
+	unsigned int first, last = ks_block_slots(b, block, &first);
+	const struct ks_nap_part *part;
+
+	if (!(READ_ONCE(s->nap[block]) & KS_NAP_PART))
+		return last - first == KS_BLOCK;
+	part = ks_sums_nap_part(s, block);
+	return first % KS_BLOCK == part->first && last - block * KS_BLOCK == part->last;
+}
+
 /**
  * ks_naps - which blocks of a batch are to be left out?
- * @km:   the address space
- * @addr: address of slot 0
- * @seed: of the domain that the memory is in now
+ * @km: the address space
+ * @b:  the batch, with all that the mapping has of it, and the domain that it is in now
  *
  * Context: a step, without the lock of the sums: a guess will do.
  * Return: a bit for each
  */
-u8 ks_naps(struct ks_mm *km, unsigned long addr, u64 seed)
+u8 ks_naps(struct ks_mm *km, const struct ks_batch *b)
 {
 	struct ks_sums *s;
 	unsigned int i;
@@ -44,22 +61,22 @@ u8 ks_naps(struct ks_mm *km, unsigned long addr, u64 seed)
 
 	if (!READ_ONCE(ks_policy.smart_scan))
 		return 0;
-	s = xa_load(&km->sums, addr / KS_BATCH_BYTES);
-	if (!s || READ_ONCE(s->seed) != seed)
+	s = xa_load(&km->sums, b->addr / KS_BATCH_BYTES);
+	if (!s || READ_ONCE(s->seed) != b->scope.seed)
 		return 0;
-	for (i = 0; i < KS_BLOCKS; i++)
-		if (READ_ONCE(s->nap[i]))
+	for (i = b->first / KS_BLOCK; i * KS_BLOCK < b->last; i++)
+		if (READ_ONCE(s->nap[i]) && ks_nap_is_of(b, s, i))
 			naps |= BIT(i);
 	return naps;
 }
 
-/* Is a page of the block wanted? Then it is read when the block is looked at. */
-static bool ks_nap_is_disturbed(struct ks_sums *s, unsigned int first)
+/* Is a page of them wanted? Then it is read when the block is looked at. */
+static bool ks_nap_is_disturbed(const struct ks_batch *b, struct ks_sums *s, unsigned int block)
 {
+	unsigned int slot, last = ks_block_slots(b, block, &slot);
 	bool disturbed = false;
-	unsigned int slot;
 
-	for (slot = first; slot < first + KS_BLOCK; slot++) {
+	for (; slot < last; slot++) {
 		u32 sum = ks_sum_get(s, slot);
 
 		if (sum && ks_wants(sum)) {
@@ -68,6 +85,14 @@ static bool ks_nap_is_disturbed(struct ks_sums *s, unsigned int first)
 		}
 	}
 	return disturbed;
+}
+
+/* One pass less. */
+static void ks_nap_count(struct ks_sums *s, unsigned int block)
+{
+	u8 nap = s->nap[block];
+
+	WRITE_ONCE(s->nap[block], (nap & ~KS_NAP_PART) > 1 ? nap - 1 : 0);
 }
 
 /**
@@ -89,22 +114,23 @@ void ks_nap_go_on(struct ks_batch *b, struct ks_sums *s)
 		b->trusted += s->alone[i];
 		b->napped += s->alone[i];
 		b->unshared += s->alone[i];
-		if (s->nap[i])
-			s->nap[i]--;
-		if (any && ks_nap_is_disturbed(s, i * KS_BLOCK))
-			s->nap[i] = 0;
+		ks_nap_count(s, i);
+		if (any && ks_nap_is_disturbed(b, s, i))
+			WRITE_ONCE(s->nap[i], 0);
 	}
 }
 
-/* Are all slots of a block in the batch, and none of them a hole? */
+/* Are all pages there that the mapping has of a block? */
 static bool ks_nap_possible(const struct ks_batch *b, const struct ks_sums *s,
 			    unsigned int block)
 {
-	unsigned int first = block * KS_BLOCK, slot;
+	unsigned int slot, last = ks_block_slots(b, block, &slot);
 
-	if (b->huge || first < b->first || first + KS_BLOCK > b->last || !s->block[block])
+	if (b->huge || !s->block[block] ||
+	    (b->cut_before && slot != block * KS_BLOCK) ||
+	    (b->cut_behind && last != (block + 1) * KS_BLOCK))
 		return false;
-	for (slot = first; slot < first + KS_BLOCK; slot++)
+	for (; slot < last; slot++)
 		if (!b->page[slot] && !test_bit(slot, b->settled))
 			return false;
 	return true;
@@ -120,12 +146,12 @@ static bool ks_nap_possible(const struct ks_batch *b, const struct ks_sums *s,
  */
 bool ks_nap_together(const struct ks_batch *b, struct ks_sums *s, unsigned int block)
 {
-	unsigned int first = block * KS_BLOCK, slot;
+	unsigned int slot, last = ks_block_slots(b, block, &slot);
 	bool due = false;
 
 	if (!READ_ONCE(ks_policy.smart_scan) || !ks_nap_possible(b, s, block))
 		return false;
-	for (slot = first; slot < first + KS_BLOCK; slot++) {
+	for (; slot < last; slot++) {
 		if (!b->page[slot])
 			continue;
 		if (!ks_age_is_old(s, slot))
@@ -133,6 +159,20 @@ bool ks_nap_together(const struct ks_batch *b, struct ks_sums *s, unsigned int b
 		due |= !ks_age_skips(s, slot);
 	}
 	return due;
+}
+
+static void ks_nap_note(const struct ks_batch *b, struct ks_sums *s, unsigned int block,
+			unsigned int passes)
+{
+	unsigned int first, last = ks_block_slots(b, block, &first);
+	bool whole = last - first == KS_BLOCK;
+
+	if (!whole)
+		*ks_sums_nap_part(s, block) = (struct ks_nap_part){
+			.first = first % KS_BLOCK,
+			.last = last - block * KS_BLOCK,
+		};
+	WRITE_ONCE(s->nap[block], passes | (whole ? 0 : KS_NAP_PART));
 }
 
 /**
@@ -145,12 +185,18 @@ bool ks_nap_together(const struct ks_batch *b, struct ks_sums *s, unsigned int b
  */
 void ks_nap_begin(struct ks_batch *b, struct ks_sums *s, unsigned int block)
 {
-	unsigned int first = block * KS_BLOCK, slot, nap = U8_MAX, alone = 0;
+	unsigned int first, last = ks_block_slots(b, block, &first), slot;
+	unsigned int nap = U8_MAX, alone = 0;
 
-	s->nap[block] = 0;
+	/* Another mapping's, or one that is gone: it is over in a few passes. */
+	if (s->nap[block] && s->block[block] && !ks_nap_is_of(b, s, block)) {
+		ks_nap_count(s, block);
+		return;
+	}
+	WRITE_ONCE(s->nap[block], 0);
 	if (!READ_ONCE(ks_policy.smart_scan) || !ks_nap_possible(b, s, block))
 		return;
-	for (slot = first; slot < first + KS_BLOCK && nap; slot++) {
+	for (slot = first; slot < last && nap; slot++) {
 		if (!b->page[slot])
 			continue;
 		alone++;
@@ -158,9 +204,9 @@ void ks_nap_begin(struct ks_batch *b, struct ks_sums *s, unsigned int block)
 	}
 	if (!alone || !nap)
 		return;
-	for (slot = first; slot < first + KS_BLOCK; slot++)
+	for (slot = first; slot < last; slot++)
 		if (b->page[slot])
 			ks_age_pass(s, slot, nap);
 	s->alone[block] = alone;
-	s->nap[block] = nap;
+	ks_nap_note(b, s, block, nap);
 }

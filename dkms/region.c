@@ -96,6 +96,7 @@ struct ks_mm *ks_mm_get(struct mm_struct *mm)
 	km->id = ++last_id;
 	INIT_LIST_HEAD(&km->regions);
 	xa_init(&km->sums);
+	km->sums_first = ULONG_MAX;
 	xa_init(&km->zeros);
 	hash_add(ks_mm_hash, &km->hash, (unsigned long)mm);
 	list_add_tail(&km->link, &ks_mms);

@@ -14,6 +14,7 @@
  * is gone, and is freed.
  */
 #include <linux/bits.h>
+#include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -24,9 +25,10 @@
 struct ks_block {
 	u32 sum[KS_BLOCK];	/* 0: not known */
 	u8 age[KS_BLOCK];
+	struct ks_nap_part part;
 };
 
-/* Of its 320 bytes kmalloc() would make 512. */
+/* Of its 324 bytes kmalloc() would make 512. */
 static struct kmem_cache *ks_block_cache;
 static atomic_long_t ks_all_bytes;
 
@@ -54,7 +56,13 @@ static struct ks_sums *ks_sums_new(struct ks_mm *km, unsigned long index)
 	if (!new)
 		return NULL;
 	mutex_init(&new->lock);
-	s = xa_cmpxchg(&km->sums, index, NULL, new, KS_GFP);
+	xa_lock(&km->sums);
+	s = __xa_cmpxchg(&km->sums, index, NULL, new, KS_GFP);
+	if (!s) {
+		km->sums_first = min(km->sums_first, index);
+		km->sums_last = max(km->sums_last, index);
+	}
+	xa_unlock(&km->sums);
 	if (!s) {
 		ks_sums_count(km, sizeof(*new));
 		return new;
@@ -144,6 +152,12 @@ u8 *ks_sum_age(struct ks_sums *s, unsigned int slot)
 	return &s->block[slot / KS_BLOCK]->age[slot % KS_BLOCK];
 }
 
+/* Context: any in which the block is known to stay: ks_lock held for reading. */
+struct ks_nap_part *ks_sums_nap_part(const struct ks_sums *s, unsigned int block)
+{
+	return &s->block[block]->part;
+}
+
 static void ks_sums_drop(struct ks_mm *km, struct ks_sums *s, u8 blocks)
 {
 	unsigned int i;
@@ -173,19 +187,24 @@ static void ks_sums_free_one(struct ks_mm *km, struct ks_sums *s)
  */
 void ks_sums_sweep(struct ks_mm *km)
 {
-	unsigned long index;
+	unsigned long index, first = ULONG_MAX, last = 0;
 	struct ks_sums *s;
 
-	xa_for_each(&km->sums, index, s) {
+	/* To search an array of addresses to its ends costs more than all it has. */
+	xa_for_each_range(&km->sums, index, s, km->sums_first, km->sums_last) {
 		if (s->met) {
 			ks_sums_drop(km, s, ~s->used);
 			s->met = false;
 			s->used = 0;
+			first = min(first, index);
+			last = index;
 			continue;
 		}
 		xa_erase(&km->sums, index);
 		ks_sums_free_one(km, s);
 	}
+	km->sums_first = first;
+	km->sums_last = last;
 }
 
 void ks_sums_free(struct ks_mm *km)

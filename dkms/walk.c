@@ -162,8 +162,10 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 		pte_t pte;
 
 		if (b->napping & BIT(slot / KS_BLOCK)) {
-			slot += KS_BLOCK - 1;
-			ptep += KS_BLOCK - 1;
+			unsigned int first, last = ks_block_slots(b, slot / KS_BLOCK, &first);
+
+			ptep += last - 1 - slot;
+			slot = last - 1;
 			continue;
 		}
 		pte = READ_ONCE(*ptep);
@@ -203,8 +205,10 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 			b->passed_over++;
 			continue;
 		}
-		if (b->nr == c->limit)
+		if (b->nr == c->limit) {
+			b->cut_behind = true;
 			break;
+		}
 		ks_collect_page(b, slot, page);
 		if (orphan)
 			__set_bit(slot, b->orphans);
@@ -260,21 +264,13 @@ out:
 	return taken;
 }
 
-/* Of blocks that are in the batch from their first slot to their last: a bit each. */
-static u8 ks_whole_blocks(const struct ks_batch *b)
-{
-	unsigned int first = DIV_ROUND_UP(b->first, KS_BLOCK), last = b->last / KS_BLOCK;
-
-	return first < last ? GENMASK(last - 1, first) : 0;
-}
-
 /**
  * ks_walk_collect - find the next pages to scan
  * @km:    the address space
  * @start: where to begin
  * @end:   where to end, in the same mapping
  * @limit: most pages to take; a huge page is taken whole all the same
- * @b:     in: keep_huge, scope; out: the pages, each with a reference
+ * @b:     in: keep_huge, scope, cut_before; out: the pages, each with a reference
  *
  * Context: mmap_lock held. May sleep.
  * Return: the address to go on from
@@ -303,6 +299,7 @@ unsigned long ks_walk_collect(struct ks_mm *km, unsigned long start,
 	b->unmergeable = 0;
 	b->mistaken = false;
 	b->huge = false;
+	b->cut_behind = false;
 
 	for (; addr < end && tables--; addr = next) {
 		pmd = ks_walk_pmd(mm, addr, end, &next);
@@ -314,7 +311,7 @@ unsigned long ks_walk_collect(struct ks_mm *km, unsigned long start,
 		b->last = (next - b->addr) >> PAGE_SHIFT;
 		/* All of them, in a step for each small mapping, would cost more than the rest. */
 		memset(b->page + b->first, 0, (b->last - b->first) * sizeof(b->page[0]));
-		b->napping = ks_naps(km, b->addr, b->scope.seed) & ks_whole_blocks(b);
+		b->napping = ks_naps(km, b);
 
 		if (!pmd_trans_huge(READ_ONCE(*pmd)) || !ks_collect_huge(mm, pmd, b)) {
 			struct ks_collect c = { .b = b, .limit = limit };

@@ -131,10 +131,15 @@ static inline void *xa_load(struct xarray *xa, unsigned long i)
 	return xa->at[i];
 }
 #define xa_cmpxchg(xa, i, old, new, gfp) ((xa)->at[i] = (new), NULL)
+#define __xa_cmpxchg xa_cmpxchg
+#define xa_lock(xa)
+#define xa_unlock(xa)
 #define xa_erase(xa, i) ((xa)->at[i] = NULL)
 #define xa_is_err(p) false
 #define xa_destroy(xa) free((xa)->at)
-#define xa_for_each(xa, i, p) for ((i) = 0; (i) < XA_MAX; (i)++) if (((p) = (xa)->at[i]))
+#define xa_for_each_range(xa, i, p, first, final) \
+	for ((i) = (first); (i) <= (final); (i)++) if (((p) = (xa)->at[i]))
+#define xa_for_each(xa, i, p) xa_for_each_range(xa, i, p, 0UL, XA_MAX - 1)
 
 #define GOLDEN_RATIO_32 0x61C88647
 #define GOLDEN_RATIO_64 0x61C8864680B583EBULL

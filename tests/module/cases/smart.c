@@ -87,6 +87,30 @@ CASE(smart, newcomer, 60)
 	mem_check(q, N, N, 3000);
 }
 
+/*
+ * Mappings that have a part of a block of 64 pages each, and share it with another one: they are
+ * left out as whole blocks are, if in fewer passes, and found by newcomers.
+ */
+CASE(smart, parts_of_blocks, 60)
+{
+	char *p = mem_map(N), *q;
+	long long scanned;
+
+	mem_fill(p, N, N, 3000);
+	for (int i = 0; i < N; i += 64)
+		require(!mprotect(p + i * PAGE, 32 * PAGE, PROT_READ), "mprotect: %m");
+	leave_alone(p);
+	scanned = engine_counted("pages_scanned", 2 * (SKIPS + 1));
+	require(scanned >= 2 * N && scanned <= 5 * N, "%lld pages were read in %d passes over %d",
+		scanned, 2 * (SKIPS + 1), N);
+	q = mem_map(N);
+	mem_fill(q, N, N, 3000);
+	area_with(q, N);
+	engine_merge_in(SETTLE, 1 + N, 1 + N);
+	mem_check(p, N, N, 3000);
+	mem_check(q, N, N, 3000);
+}
+
 /* Pages that only look alike are read in full to know that, and then are alone like others. */
 CASE(smart, alike, 60)
 {
@@ -95,6 +119,7 @@ CASE(smart, alike, 60)
 	fill_alike(p);
 	leave_alone(p);
 	require_few_are_read();
+	require(engine_read("pages_volatile") == 0, "%s", engine_state());
 }
 
 /*
