@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 from module_boots import BOOTS, KERNELS, KERNELS_OF_GROUP, Boots, all_cases, boot_of, cases_of
 
+QUARANTINE = "KASAN keeps freed memory for a while; kmemleak looks instead"
 # Cases that a kernel cannot serve, and why. Any other case that leaves itself out has failed: it would
 # stay green while it tests nothing.
 LACKS = {
@@ -18,7 +19,8 @@ LACKS = {
     ("backports", "bad.task_kernel_thread"): "/proc/PID/mem of a kernel thread cannot be opened",
     ("backports", "cow.forced_write"): "writes past the protection by /proc/PID/mem are refused",
     ("debug", "bad.task_kernel_thread"): "/proc/PID/mem of a kernel thread cannot be opened",
-    ("debug", "hostile.descriptor_floods"): "KASAN keeps freed memory for a while; kmemleak looks instead",
+    ("debug", "hostile.descriptor_floods"): QUARANTINE,
+    ("debug", "lifetime.descriptors_freed"): QUARANTINE,
 }
 
 # Ordered so that one boot after the other is made.

@@ -138,8 +138,7 @@ CASE(hostile, descriptor_floods, 120)
 	struct peer peer[USERS * GROUP];
 	long before = 0, after;
 
-	if (!access("/sys/kernel/debug/kmemleak", F_OK))
-		skip("freed memory may stay in KASAN's quarantine");
+	frees_at_once();
 	prepare();
 	sentinel();
 	engine_start();

@@ -218,6 +218,7 @@ CASE(lifetime, descriptors_freed, 90)
 	struct rlimit files = { AREAS + 64, AREAS + 64 };
 	long before = 0, after = 0;
 
+	frees_at_once();
 	require(!setrlimit(RLIMIT_NOFILE, &files), "setrlimit: %s", strerror(errno));
 	sentinel();
 	engine_start();

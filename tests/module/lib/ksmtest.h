@@ -171,6 +171,8 @@ long smaps_pages(const char *p, size_t npages, const char *field);
 /* MemFree, and what waits in the CPUs' lists of free pages, which may grow to 1/8 of all. */
 long free_kb(void);
 long meminfo_kb(const char *field);
+/* Skips a case that looks for freed memory where the kernel keeps it for a while. */
+void frees_at_once(void);
 long vmstat(const char *field);		/* after folding the CPUs' deltas in */
 int file_write(const char *path, const char *text);	/* 0 or -errno */
 int file_read(const char *path, char *buf, size_t size);/* length or -errno */

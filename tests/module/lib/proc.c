@@ -150,6 +150,12 @@ long meminfo_kb(const char *field)
 	return field_of("/proc/meminfo", field, ':');
 }
 
+void frees_at_once(void)
+{
+	if (!access("/sys/kernel/debug/kmemleak", F_OK))
+		skip("freed memory may stay in KASAN's quarantine");
+}
+
 long free_kb(void)
 {
 	FILE *f = fopen("/proc/zoneinfo", "re");
