@@ -118,9 +118,10 @@ static void ks_find(struct ks_batch *b, struct ks_sums *s, unsigned int slot,
 	seen = ks_candidate_seen(sample, b->page[slot], skips);
 	/*
 	 * What has just turned up is hashed only where it is the second of its kind:
-	 * that is enough for the first one to find it in the next pass.
+	 * that is enough for the first one to find it in the next pass. One that sleeps
+	 * must be told by its sum, whichever that is.
 	 */
-	if (!hashed && !(read ? any || seen : seen & KS_SEEN_NOW))
+	if (!hashed && !(read ? any || seen : seen & (KS_SEEN_NOW | KS_SEEN_UNREAD)))
 		return;
 	ks_find_full(b, slot, was, f);
 	if (seen & KS_SEEN_UNREAD && ks_may_want(f, was, ks_age_known(s, slot))) {
