@@ -87,6 +87,25 @@ CASE(smart, newcomer, 60)
 	mem_check(q, N, N, 3000);
 }
 
+/* Whatever their turn of being read is: no pass is the wrong one to come in. */
+CASE(smart, newcomers_at_any_time, 90)
+{
+	enum { COMERS = 16, TIMES = N / COMERS };
+	char *p = alone();
+
+	for (int i = 0; i < TIMES; i++) {
+		char *q = mem_map(COMERS);
+
+		mem_fill(q, COMERS, COMERS, 3000 + COMERS * i);
+		area_with(q, COMERS);
+		engine_merge_in(SETTLE, 1 + COMERS * (i + 1), 1 + COMERS * (i + 1));
+		mem_check(q, COMERS, COMERS, 3000 + COMERS * i);
+		engine_start();
+		engine_passes(i % 3);
+	}
+	mem_check(p, N, N, 3000);
+}
+
 /*
  * Mappings that have a part of a block of 64 pages each, and share it with another one: they are
  * left out as whole blocks are, if in fewer passes, and found by newcomers.

@@ -168,6 +168,28 @@ static void newcomers(size_t first, size_t stride)
 CASE(thp, newcomers_in_a_row, 60) { newcomers(200, 1); }
 CASE(thp, newcomers_spread, 60) { newcomers(5, 8); }
 
+/* Whatever its turn of being read is: no pass is the wrong one to come in. */
+CASE(thp, newcomers_at_any_time, 120)
+{
+	enum { TIMES = 17 };
+
+	sentinel();
+	engine_merge(1, 1);
+	for (int i = 0; i < TIMES; i++) {
+		uint64_t base = 1000 * (i + 1);
+		char *p = huge_pages(1, base), *q;
+
+		engine_passes(2 + i);
+		whole(p, 1);
+		q = copies(SHARE, base, 7 * i, 1);
+		engine_merge_in(SETTLE, 1 + SHARE * (i + 1), 1 + SHARE * (i + 1));
+		split(p);
+		mem_check(p, H, H, base);
+		check_copies(q, SHARE, base, 7 * i, 1);
+		engine_start();
+	}
+}
+
 /* Partners that come a few at a time add up. */
 CASE(thp, newcomers_in_turn, 60)
 {
