@@ -328,17 +328,28 @@ def watch() -> Json:
 
 
 def watching() -> Json:
-    """In a service of its own: the engine's counters do not tell, since they begin anew with a module."""
+    """In a service of its own: the engine's counters do not tell, since they begin anew with a module.
+
+    Whoever ends has nothing merged. To merge again what was unmerged takes longer than a pause between looks.
+    """
+    pids = {process: process.pid() for process in PROCESSES}
     state: Json = {"first": None, "least": None, "looks": 0}
+
+    def merged_of(process: Process) -> int:
+        try:
+            return int(process.common(anonymous_vmas(pids[process]))["merged"])
+        except (OSError, ValueError, StopIteration):
+            return 0
+
     while True:
-        now = sum(p.common(anonymous_vmas(p.pid()))["merged"] for p in PROCESSES)
+        now = sum(merged_of(process) for process in PROCESSES)
         state["looks"] += 1
         state["first"] = now if state["first"] is None else state["first"]
         state["least"] = now if state["least"] is None else min(now, state["least"])
         partial = WATCH.with_suffix(".partial")
         partial.write_text(json.dumps(state))
         partial.rename(WATCH)
-        time.sleep(1)
+        time.sleep(3)
 
 
 def watch_state() -> Json:
