@@ -36,10 +36,10 @@ static void *count_up(void *arg)
 			w->written += 4;
 			/* So long that the engine finds pages unchanged since its last pass. */
 			if (i % 64 == 63)
-				nap_ms(dice(w, 12));
+				nap_ms(dice(w, 12) * patience);
 		}
 		w->sweeps++;
-		nap_ms(dice(w, 30));
+		nap_ms(dice(w, 30) * patience);
 	}
 	return NULL;
 }
