@@ -75,16 +75,21 @@ CASE(smart, skips, 60)
 	require(engine_counted("pages_scanned", 2) == 2 * N, "pages are skipped when it is off");
 }
 
-/* An equal page that comes later merges as soon as without smart_scan. */
-CASE(smart, newcomer, 60)
+/* Equal pages that come later merge as soon as without smart_scan. */
+static void newcomers_merge(const char *p)
 {
-	char *p = alone(), *q = mem_map(N);
+	char *q = mem_map(N);
 
 	mem_fill(q, N, N, 3000);
 	area_with(q, N);
 	engine_merge_in(SETTLE, 1 + N, 1 + N);
 	mem_check(p, N, N, 3000);
 	mem_check(q, N, N, 3000);
+}
+
+CASE(smart, newcomer, 60)
+{
+	newcomers_merge(alone());
 }
 
 /* Whatever their turn of being read is: no pass is the wrong one to come in. */
@@ -112,7 +117,7 @@ CASE(smart, newcomers_at_any_time, 90)
  */
 CASE(smart, parts_of_blocks, 60)
 {
-	char *p = mem_map(N), *q;
+	char *p = mem_map(N);
 	long long scanned;
 
 	mem_fill(p, N, N, 3000);
@@ -122,12 +127,7 @@ CASE(smart, parts_of_blocks, 60)
 	scanned = engine_counted("pages_scanned", 2 * (SKIPS + 1));
 	require(scanned >= 2 * N && scanned <= 5 * N, "%lld pages were read in %d passes over %d",
 		scanned, 2 * (SKIPS + 1), N);
-	q = mem_map(N);
-	mem_fill(q, N, N, 3000);
-	area_with(q, N);
-	engine_merge_in(SETTLE, 1 + N, 1 + N);
-	mem_check(p, N, N, 3000);
-	mem_check(q, N, N, 3000);
+	newcomers_merge(p);
 }
 
 /* Pages that only look alike are read in full to know that, and then are alone like others. */

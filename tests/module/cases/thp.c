@@ -194,8 +194,8 @@ static bool come_at(int passes, long long merged)
 }
 
 /*
- * No pass is the wrong one to come in, nor those in which pages are read again that were
- * read first. Once in a thousand times a page takes another one for itself (candidates.c).
+ * No pass is the wrong one to come in, not even the one before a page's turn of being read
+ * comes round. Once in a thousand times a page takes another one for itself (candidates.c).
  */
 CASE(thp, newcomers_at_any_time, 120)
 {
