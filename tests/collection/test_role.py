@@ -117,7 +117,7 @@ def test_the_collection_holds_nothing_else(tmp_path: Path, environment: dict[str
     (built,) = tmp_path.glob("ksm-fleet-*.tar.gz")
     with tarfile.open(built) as archive:
         top = {name.split("/")[0] for name in archive.getnames()}
-    wanted = {"FILES.json", "MANIFEST.json", "README.md", "meta", "playbooks", "plugins", "roles"}
+    wanted = {"FILES.json", "MANIFEST.json", "README.md", "changelogs", "meta", "playbooks", "plugins", "roles"}
     assert wanted <= top
     assert top <= wanted | {"CHANGELOG.md", "COPYING", "LICENSE", "LICENSES"}
 

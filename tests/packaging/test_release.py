@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,7 +25,8 @@ class Tree:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(TREE / name, path / name, follow_symlinks=False)
         changelog = path / "CHANGELOG.md"
-        changelog.write_text(changelog.read_text().replace(f"## {version} (unreleased)", f"## {version} (2026-11-25)"))
+        heading = re.compile(rf"^## {re.escape(version)} \(.*\)$", re.MULTILINE)
+        changelog.write_text(heading.sub(f"## {version} (2026-11-25)", changelog.read_text()))
         run("git", "init", "-q", cwd=path)
         self.commit()
 
@@ -54,6 +56,12 @@ def test_a_tree_that_agrees(tree: Tree, version: str) -> None:
         ("debian/changelog", "({})", "(9.8.7)", "VERSION says {}, but debian/changelog says 9.8.7"),
         ("debian/changelog", "unstable;", "UNRELEASED;", "debian/changelog says no version that is released"),
         ("CHANGELOG.md", "({} (2026-11-25)", "", "newest heading of CHANGELOG.md is '{} (unreleased)'"),
+        (
+            "changelogs/changelog.yaml",
+            "  {}:",
+            "  9.8.7:",
+            "fragments not yet in it: none. Remedy: packaging/changelog",
+        ),
         ("VERSION", "{}", "9.8.7", "VERSION says 9.8.7, but galaxy.yml says {}"),
     ],
 )
@@ -67,6 +75,15 @@ def test_disagreement(tree: Tree, version: str, file: str, old: str, new: str, c
     assert refused.returncode == 1
     assert complaint.format(version) in refused.stdout
     assert "Remedy: " in refused.stdout
+
+
+def test_a_change_of_the_collection_that_no_release_tells(tree: Tree) -> None:
+    (tree.path / "changelogs/fragments").mkdir()
+    (tree.path / "changelogs/fragments/role.yml").write_text("bugfixes: [role ksm - it waits.]\n")
+    tree.commit()
+    refused = tree.release("--check", check=False)
+    assert refused.returncode == 1
+    assert "fragments not yet in it: role.yml. Remedy: packaging/changelog release" in refused.stdout
 
 
 def test_changes_that_are_not_committed(tree: Tree) -> None:

@@ -16,7 +16,7 @@ VERSION = (REPOSITORY / "VERSION").read_text().strip()
 
 def test_pages_stayed_merged_while_the_module_changed(workload: Workload) -> None:
     watched = workload("watched")
-    # One look each second and a bit, over minutes in which apt, DKMS and the reload went by.
+    # One look every few seconds, over minutes in which apt, DKMS and the reload went by.
     assert watched["looks"] > 20, watched
     assert watched["first"] > 0
     # Idle guests write a little.
