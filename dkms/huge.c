@@ -70,8 +70,12 @@ static bool ks_huge_read_sample(struct ks_batch *b, struct ks_sums *s)
 	unsigned int slot;
 
 	for (slot = b->first; slot < b->last; slot++) {
-		bool known = ks_age_known(s, slot);
+		bool known;
 
+		/* One without a place for what is known of it. */
+		if (!b->page[slot])
+			continue;
+		known = ks_age_known(s, slot);
 		if (known && !ks_huge_in_sample(slot))
 			b->action[slot] = KS_UNREAD;
 		else if (!ks_read_page(b, s, slot) && known)

@@ -243,6 +243,7 @@ static void ks_have_places(struct ks_mm *km, struct ks_batch *b, struct ks_sums 
 			continue;
 		b->passed_over++;
 		ks_drop(b, slot);
+		b->nr--;
 	}
 }
 

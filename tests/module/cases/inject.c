@@ -12,6 +12,8 @@
 
 #define N 64
 #define M 8
+/* Pages of a huge page. */
+#define H 512
 /* More allocations than any call here has. */
 #define MANY 4000
 
@@ -472,7 +474,7 @@ CASE(inject, attributes, 60)
 		{ "domain_mode", "user", "global" },
 		{ "use_zero_pages", "1", "0" },
 		{ "max_kernel_pages", "9", "0" },
-		{ "max_page_sharing", "9", "2147483647" },
+		{ "max_page_sharing", "9", "256" },
 		{ "merge_across_nodes", "0", "1" },
 		{ "advisor_target_scan_time", "9", "200" },
 	};
@@ -533,6 +535,33 @@ CASE(inject, thread_often, 300)
 		engine_merge(contents, npages - contents);
 		mem_check(p, npages, contents, 10000 * round);
 	}
+}
+
+/* What is known of a huge page's pages has places of its own, some of which are missing. */
+CASE(inject, huge, 300)
+{
+	pid_t thread = engine_read("thread_pid");
+	int failed = 0;
+
+	faults_of_module();
+	for (int nth = 1; nth <= 48; nth++) {
+		char *p = mem_map_huge(H);
+		int area = area_with(p, H);
+
+		mem_fill(p, H, H, 1000 * nth);
+		require(smaps_pages(p, H, "AnonHugePages") == H,
+			"the kernel gave no huge page, the case would prove nothing");
+		fault_arm_task(thread, nth);
+		engine_start();
+		engine_passes(SETTLE);
+		failed += fault_disarm_task(thread);
+		engine_stop();
+		mem_check(p, H, H, 1000 * nth);
+		close(area);
+		mem_unmap(p, H);
+	}
+	note("%d allocations failed", failed);
+	require(failed > 8, "%d allocations failed only", failed);
 }
 
 /* Loading: it fails, or the module works; and in the end it loads. */
