@@ -160,11 +160,16 @@ static bool ks_merge_empty(struct ks_replacement *r, struct ks_batch *b, unsigne
 /*
  * It is locked and isolated, and the last reference is the isolation's. What
  * isolation leaves of an LRU list's marks nobody may see on a free page.
+ *
+ * Not one that got into the swap cache since it was collected: the cache's
+ * reference keeps it, and reclaim must find it on a list.
  */
 static void ks_free_frozen(struct page *page, unsigned long *src)
 {
 	struct folio *folio = page_folio(page);
 
+	if (folio_test_swapcache(folio))
+		return;
 	*src = 0;
 	folio_clear_active(folio);
 	folio_clear_unevictable(folio);
