@@ -220,6 +220,7 @@ enum ks_action {
  * @reserved: what the scan set aside for it
  * @huge:   they are mapped by one huge page
  * @keep_huge: in: do not take pages of large folios
+ * @only_exclusive: in: do not take pages that others may map, too
  * @passed_over: eligible pages that the walk could not take
  * @kept_huge: pages that it left to their large folio
  * @read:   pages that were hashed
@@ -254,6 +255,7 @@ struct ks_batch {
 	unsigned int reserved;
 	bool huge;
 	bool keep_huge;
+	bool only_exclusive;
 	unsigned int passed_over;
 	struct ks_scope scope;
 	unsigned int kept_huge;
@@ -396,6 +398,7 @@ void ks_processes_adopt(void);
 int ks_builtin_open(void);
 void ks_builtin_close(void);
 void ks_builtin_look(void);
+bool ks_builtin_may_run(void);
 bool ks_builtin_works_in(struct mm_struct *mm);
 
 /* walk.c */
@@ -573,6 +576,8 @@ struct ks_limits {
 	bool merge_across_nodes;
 	unsigned int prune_millisecs;
 };
+
+#define KS_PAGE_SHARING_DEFAULT	256U
 
 extern struct ks_limits ks_limits;
 extern struct mutex ks_merge_lock;

@@ -44,12 +44,18 @@
 #include <linux/mm.h>
 #include <linux/rhashtable.h>
 #include <linux/slab.h>
+#include <linux/threads.h>
 #include <linux/vmstat.h>
 
 #include "engine.h"
 
-/* Users of one kpage: well away from where the page's counts would overflow. */
+/*
+ * Users of one kpage: well away from where the page's counts would overflow. But
+ * fork() copies mappings without asking: every process there can be may come to
+ * have max_page_sharing of them.
+ */
 #define KS_KPAGE_USERS_MAX	0x40000000
+static_assert((u64)KS_PAGE_SHARING_DEFAULT * PID_MAX_LIMIT <= KS_KPAGE_USERS_MAX);
 
 /*
  * Counting walks all kpages, so a reader in a loop gets what was counted. After
@@ -75,7 +81,7 @@ static const struct rhashtable_params ks_sample_params = {
 };
 
 struct ks_limits ks_limits = {
-	.max_page_sharing = INT_MAX,
+	.max_page_sharing = KS_PAGE_SHARING_DEFAULT,
 	.merge_across_nodes = true,
 	.prune_millisecs = 2000,
 };
@@ -330,7 +336,7 @@ unsigned int ks_kpage_room(const struct ks_kpage *kp)
 {
 	unsigned int users = ks_kpage_users(kp);
 
-	if (page_count(kp->page) >= KS_KPAGE_USERS_MAX ||
+	if (kp->retired || page_count(kp->page) >= KS_KPAGE_USERS_MAX ||
 	    users >= ks_limits.max_page_sharing)
 		return 0;
 	return ks_limits.max_page_sharing - users;
@@ -353,6 +359,7 @@ static bool ks_kpage_unshelve(struct ks_kpage *kp, struct ks_kpage *old)
 static bool ks_kpage_enter(struct ks_kpage *kp, struct ks_kpage *other)
 {
 	INIT_LIST_HEAD(&kp->dups);
+	kp->retired = false;
 	kp->shelved = other && ks_kpage_room(other);
 	if (!other) {
 		/* Not where another domain's has the same hash by chance. */
@@ -372,7 +379,6 @@ static bool ks_kpage_enter(struct ks_kpage *kp, struct ks_kpage *other)
 	list_add(&kp->page->lru, &ks_kpages);
 	kp->domain->kpages++;
 	WRITE_ONCE(ks_nr_kpages, ks_nr_kpages + 1);
-	kp->retired = false;
 	ks_sample_enter(kp);
 	return true;
 }

@@ -150,9 +150,9 @@ module_param(max_kernel_pages, uint, 0);
 MODULE_PARM_DESC(max_kernel_pages, "most merged pages, 0: no limit (default 0)");
 KS_LIMIT_ATTR(max_kernel_pages, max_kernel_pages, ks_max_kernel_pages_set);
 
-static unsigned int max_page_sharing = INT_MAX;
+static unsigned int max_page_sharing = KS_PAGE_SHARING_DEFAULT;
 module_param(max_page_sharing, uint, 0);
-MODULE_PARM_DESC(max_page_sharing, "most mappings of a merged page, at least 2 (default 2147483647)");
+MODULE_PARM_DESC(max_page_sharing, "most mappings of a merged page, at least 2 (default 256)");
 KS_LIMIT_ATTR(max_page_sharing, max_page_sharing, ks_max_page_sharing_set);
 
 static unsigned int merge_across_nodes = 1;

@@ -210,6 +210,7 @@ CASE(clients, ksmpages, 60)
 
 	require(area >= 0, "creating an area: %s", strerror(errno));
 	region.addr = (uintptr_t)p;
+	engine_set("max_page_sharing", 2147483647);
 	memset(p, 1, 1000 * PAGE);
 	require(ioctl(area, 0x4010ab20, &region) == 0, "registering: %s", strerror(errno));
 	engine_merge(1, 999);

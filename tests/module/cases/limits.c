@@ -92,6 +92,22 @@ CASE(limits, max_page_sharing, 60)
 	expect_chains(0, 0);
 }
 
+/* What nobody set: fork() cannot make more of it than a page can count. */
+CASE(limits, max_page_sharing_default, 60)
+{
+	char *p = mem_map(600);
+
+	module_remove();
+	require(!module_load(""), "insmod");
+	engine_pace(20000, 5);
+	engine_set("smart_scan", 0);
+	mem_fill(p, 600, 1, 100);
+	area_with(p, 600);
+	engine_merge(3, 597);
+	require(most_sharing(p, 600) == 256, "%zu mappings share one page", most_sharing(p, 600));
+	mem_check(p, 600, 1, 100);
+}
+
 CASE(limits, max_page_sharing_two, 60)
 {
 	char *p = mem_map(512);
@@ -114,7 +130,7 @@ CASE(limits, max_page_sharing_refused, 60)
 	area_with(p, 64);
 	engine_merge(1, 63);
 	expect_errno(engine_write("max_page_sharing", "8"), EBUSY, "a change with merged pages");
-	require(!engine_write("max_page_sharing", "2147483647"), "the same value was refused");
+	require(!engine_write("max_page_sharing", "256"), "the same value was refused");
 	engine_set("run", 2);
 	limit_sharing(8);
 	engine_merge(8, 56);

@@ -111,7 +111,7 @@ CASE(thp, never, 60)
 	engine_expect(1, 1);
 	whole(p, 2);
 	engine_choose("thp_mode", "share");
-	engine_merge(2, 1 + 2 * H - 1);
+	engine_merge(1 + 4, 1 + 2 * H - 4);
 	mem_check(p, 2 * H, 1, 5);
 }
 

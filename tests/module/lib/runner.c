@@ -70,7 +70,7 @@ static const char *reset_sharing(void)
 		{ "domain_mode", "global" },
 		{ "use_zero_pages", "0" },
 		{ "max_kernel_pages", "0" },
-		{ "max_page_sharing", "2147483647" },
+		{ "max_page_sharing", "256" },
 		{ "merge_across_nodes", "1" },
 		{ "stable_node_chains_prune_millisecs", "2000" },
 	};
