@@ -18,10 +18,14 @@
  *   replace B by A
  *   enter A's users
  *
- * ksmd works in address spaces that asked for MADV_MERGEABLE at some time, and
- * may turn a page into a KSM page that fork() shares with another of that kind.
- * So those are left alone while it runs. Nothing exported tells whether it
- * does, but its attribute "run" does.
+ * ksmd works in address spaces that asked for MADV_MERGEABLE at some time: so
+ * those are left alone while it runs. It may turn a page into a KSM page that
+ * fork() shares with one that did not ask, and does not enter that at all. So in
+ * others only pages are taken that their entries tell to be exclusive: to share
+ * such a page takes mmap_lock for writing.
+ *
+ * Nothing exported tells whether ksmd runs, but its attribute "run" does. Where
+ * that cannot be seen, it may.
  */
 #include <linux/err.h>
 #include <linux/fs.h>
@@ -37,14 +41,16 @@ static struct file *ks_builtin_file;
 static bool ks_builtin_runs;
 static unsigned long ks_builtin_looked;	/* jiffies */
 
-/* Whether it runs, or a negative errno. */
+/* Whether it may run, or -ENOMEM. */
 static int ks_builtin_read(void)
 {
 	char text[8];
 	loff_t pos = 0;
 	ssize_t n = kernel_read(ks_builtin_file, text, sizeof(text), &pos);
 
-	return n < 0 ? n : n && text[0] == '1';
+	if (n == -ENOMEM)
+		return n;
+	return n <= 0 || text[0] == '1';
 }
 
 /**
@@ -61,15 +67,15 @@ int ks_builtin_open(void)
 	struct file *file = filp_open(KS_BUILTIN_RUN, O_RDONLY, 0);
 	int runs;
 
-	/* Where it is not there, the kernel was built without. */
-	if (PTR_ERR_OR_ZERO(file) == -ENOENT)
+	if (!IS_ENABLED(CONFIG_KSM) && PTR_ERR_OR_ZERO(file) == -ENOENT)
 		return 0;
 	if (PTR_ERR_OR_ZERO(file) == -ENOMEM)
 		return -ENOMEM;
 	if (IS_ERR(file) || file_inode(file)->i_sb->s_magic != SYSFS_MAGIC) {
-		pr_warn("cannot see whether the built-in KSM runs: do not start it\n");
+		pr_warn("cannot see whether the built-in KSM runs: MADV_MERGEABLE memory is left alone\n");
 		if (!IS_ERR(file))
 			filp_close(file, NULL);
+		ks_builtin_runs = true;
 		return 0;
 	}
 	ks_builtin_file = file;
@@ -79,7 +85,7 @@ int ks_builtin_open(void)
 		ks_builtin_close();
 		return -ENOMEM;
 	}
-	ks_builtin_runs = runs > 0;
+	ks_builtin_runs = runs;
 	return 0;
 }
 
@@ -103,8 +109,14 @@ void ks_builtin_look(void)
 {
 	if (ks_builtin_file && time_is_before_jiffies(READ_ONCE(ks_builtin_looked))) {
 		WRITE_ONCE(ks_builtin_looked, jiffies);
-		WRITE_ONCE(ks_builtin_runs, ks_builtin_read() > 0);
+		WRITE_ONCE(ks_builtin_runs, ks_builtin_read());
 	}
+}
+
+/* May the built-in KSM be at work? */
+bool ks_builtin_may_run(void)
+{
+	return READ_ONCE(ks_builtin_runs);
 }
 
 /**
@@ -115,5 +127,5 @@ void ks_builtin_look(void)
  */
 bool ks_builtin_works_in(struct mm_struct *mm)
 {
-	return READ_ONCE(ks_builtin_runs) && ks_mm_wants_merging(mm);
+	return ks_builtin_may_run() && ks_mm_wants_merging(mm);
 }

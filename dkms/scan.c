@@ -289,6 +289,7 @@ static void ks_take_span(struct ks_scan *scan, struct ks_batch *b, struct ks_wor
 		return;
 	b->cut_before = w->start == ks_cursor.addr && w->start != w->vma->vm_start;
 	b->keep_huge = READ_ONCE(ks_policy.thp_mode) == KS_THP_NEVER;
+	b->only_exclusive = ks_builtin_may_run();
 	ks_scope_of(w->km, w->given, &b->scope);
 	w->end = ks_walk_collect(w->km, w->start, end, min(scan->pages, KS_BATCH), b);
 	b->reserved = min(b->nr, scan->pages);

@@ -197,10 +197,12 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 		}
 		/*
 		 * What is in the swap cache would leave its copy there; what
-		 * the hardware lost must not be read; tags would get lost.
+		 * the hardware lost must not be read; tags would get lost; of
+		 * what is shared ksmd may make a page of its own (builtin.c).
 		 */
 		if (folio_test_swapcache(folio) || PageHWPoison(page) ||
 		    ks_page_has_tags(page) ||
+		    (!orphan && b->only_exclusive && !PageAnonExclusive(page)) ||
 		    (folio_test_large(folio) && !KS_SPLITS_LARGE_FOLIOS)) {
 			b->passed_over++;
 			continue;
@@ -250,6 +252,7 @@ static bool ks_collect_huge(struct mm_struct *mm, pmd_t *pmd, struct ks_batch *b
 	}
 	page += (ks_slot_addr(b, b->first) & ~PMD_MASK) >> PAGE_SHIFT;
 	if (folio_test_swapcache(folio) || folio_test_has_hwpoisoned(folio) ||
+	    (b->only_exclusive && !PageAnonExclusive(pmd_page(*pmd))) ||
 	    ks_pages_have_tags(page, b->last - b->first)) {
 		b->passed_over += b->last - b->first;
 		goto out;
@@ -270,7 +273,7 @@ out:
  * @start: where to begin
  * @end:   where to end, in the same mapping
  * @limit: most pages to take; a huge page is taken whole all the same
- * @b:     in: keep_huge, scope, cut_before; out: the pages, each with a reference
+ * @b:     in: keep_huge, only_exclusive, scope, cut_before; out: the pages, each with a reference
  *
  * Context: mmap_lock held. May sleep.
  * Return: the address to go on from

@@ -121,6 +121,39 @@ CASE(adopt, builtin_runs, 60)
 	remote_end(&r);
 }
 
+/* What fork() shares with memory that it works in it may change under our hands. */
+CASE(adopt, builtin_shares, 60)
+{
+	struct remote r = remote_start(), child;
+	char *p = remote_map(&r, N), *q = mem_map(64);
+	int area, err;
+
+	if (file_write("/sys/kernel/mm/ksm/run", "1"))
+		skip("this kernel has no KSM of its own");
+	/* So slow that it does nothing while we look. */
+	file_write("/sys/kernel/mm/ksm/sleep_millisecs", "1000000");
+	nap_ms(100);
+	remote_fill(&r, p, N, M, 800);
+	child = remote_fork(&r);
+	require(!remote_madvise(&child, p, N, MADV_MERGEABLE), "MADV_MERGEABLE failed");
+	mem_fill(q, 64, 1, 350);
+	area = area_with(q, 64);
+	err = task_add(area, mem_open(r.peer.pid), p, N, 0);
+	require(!err, "KSM_REGISTER_TASK: %s", strerror(-err));
+	engine_merge(1, 63);
+	engine_passes(2 * SETTLE);
+	engine_expect(1, 63);
+	/* What it writes to is its own. */
+	remote_fill(&r, p, N, M, 850);
+	engine_merge(1 + M, 63 + N - M);
+	require(!file_write("/sys/kernel/mm/ksm/run", "0"), "stopping the other engine failed");
+	file_write("/sys/kernel/mm/ksm/sleep_millisecs", "20");
+	remote_check(&r, p, N, M, 850);
+	remote_check(&child, p, N, M, 800);
+	remote_end(&child);
+	remote_end(&r);
+}
+
 CASE(adopt, turned_off, 60)
 {
 	char *p;

@@ -442,3 +442,32 @@ CASE(race, builtin_ksm, 60)
 	file_write("/sys/kernel/mm/ksm/run", "0");
 	check_flipped(storm_at, storm_pages);
 }
+
+/* The other engine is at work in children only, and makes pages of its own of what is shared. */
+static void child_marks(void)
+{
+	pid_t pid = fork();
+
+	require(pid >= 0, "fork: %s", strerror(errno));
+	if (!pid) {
+		madvise(storm_at, storm_pages * PAGE, MADV_MERGEABLE);
+		nap_ms(30 + rand() % 60);
+		check_flipping(storm_at, storm_pages);
+		_exit(0);
+	}
+	nap_ms(rand() % 30);
+	file_write("/sys/kernel/mm/ksm/run", storm_turn % 4 == 3 ? "0" : "1");
+	reap(pid);
+	storm_turn++;
+}
+
+CASE(race, builtin_ksm_in_children, 60)
+{
+	if (file_write("/sys/kernel/mm/ksm/pages_to_scan", "5000"))
+		skip("this kernel has no KSM of its own");
+	file_write("/sys/kernel/mm/ksm/sleep_millisecs", "1");
+	storm(child_marks);
+	require(!file_write("/sys/kernel/mm/ksm/run", "2"), "the other engine does not unmerge");
+	file_write("/sys/kernel/mm/ksm/run", "0");
+	check_flipped(storm_at, storm_pages);
+}
