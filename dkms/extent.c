@@ -25,20 +25,25 @@
 int ks_extents_of_area(struct ks_area *area, struct ks_extents *x)
 {
 	static unsigned long visit;
+	size_t room = 0, nr;
 	struct ks_region *r;
-	size_t room = 0;
 
 	memset(x, 0, sizeof(*x));
-	down_write(&ks_lock);
-	ks_mm_prune_dead();
-	list_for_each_entry(r, &area->regions, in_area)
-		room++;
-	if (room) {
-		x->extent = kvcalloc(room, sizeof(*x->extent), GFP_KERNEL_ACCOUNT);
-		if (!x->extent) {
-			up_write(&ks_lock);
+	for (;;) {
+		down_write(&ks_lock);
+		ks_mm_prune_dead();
+		nr = 0;
+		list_for_each_entry(r, &area->regions, in_area)
+			nr++;
+		if (nr <= room)
+			break;
+		/* Not with the lock: memory of who is at a limit takes a while. */
+		up_write(&ks_lock);
+		kvfree(x->extent);
+		x->extent = kvcalloc(nr, sizeof(*x->extent), GFP_KERNEL_ACCOUNT);
+		if (!x->extent)
 			return -ENOMEM;
-		}
+		room = nr;
 	}
 	visit++;
 	list_for_each_entry(r, &area->regions, in_area) {

@@ -30,7 +30,8 @@ unsigned int ks_nr_families;
 static LIST_HEAD(ks_users);
 static DEFINE_HASHTABLE(ks_mm_hash, 10);
 
-static struct ks_user *ks_user_get(void)
+/* With *@spare for who has none yet. */
+static struct ks_user *ks_user_get(struct ks_user **spare)
 {
 	kuid_t uid = current_uid();
 	struct ks_user *user;
@@ -45,9 +46,8 @@ static struct ks_user *ks_user_get(void)
 		return user;
 	}
 
-	user = kzalloc(sizeof(*user), GFP_KERNEL_ACCOUNT);
-	if (!user)
-		return ERR_PTR(-ENOMEM);
+	user = *spare;
+	*spare = NULL;
 	user->uid = uid;
 	user->nr_regions = 1;
 	list_add(&user->link, &ks_users);
@@ -72,25 +72,11 @@ struct ks_mm *ks_mm_find(struct mm_struct *mm)
 	return NULL;
 }
 
-/**
- * ks_mm_get - find an address space, or take it in with nothing to merge
- * @mm: the address space; the caller holds mm_users or mm_count
- *
- * Context: ks_lock held.
- * Return: the address space, NULL without memory
- */
-struct ks_mm *ks_mm_get(struct mm_struct *mm)
+/* Take an address space in, as a zeroed @km. */
+static struct ks_mm *ks_mm_insert(struct ks_mm *km, struct mm_struct *mm)
 {
 	static u64 last_id;
-	struct ks_mm *km = ks_mm_find(mm);
 
-	lockdep_assert_held(&ks_lock);
-	if (km)
-		return km;
-
-	km = kzalloc(sizeof(*km), GFP_KERNEL_ACCOUNT);
-	if (!km)
-		return NULL;
 	mmgrab(mm);
 	km->mm = mm;
 	km->id = ++last_id;
@@ -101,6 +87,24 @@ struct ks_mm *ks_mm_get(struct mm_struct *mm)
 	hash_add(ks_mm_hash, &km->hash, (unsigned long)mm);
 	list_add_tail(&km->link, &ks_mms);
 	return km;
+}
+
+/**
+ * ks_mm_get - find an address space, or take it in with nothing to merge
+ * @mm: the address space; the caller holds mm_users or mm_count
+ *
+ * Context: ks_lock held.
+ * Return: the address space, NULL without memory
+ */
+struct ks_mm *ks_mm_get(struct mm_struct *mm)
+{
+	struct ks_mm *km = ks_mm_find(mm);
+
+	lockdep_assert_held(&ks_lock);
+	if (km)
+		return km;
+	km = kzalloc(sizeof(*km), KS_GFP);
+	return km ? ks_mm_insert(km, mm) : NULL;
 }
 
 /**
@@ -249,15 +253,11 @@ struct ks_region *ks_region_next(struct ks_mm *km, unsigned long addr)
  * Add a region that is filled in but for its address space. What it overlaps
  * has the right of the first. Context: ks_lock held.
  */
-static int ks_region_insert(struct ks_region *new, struct mm_struct *mm)
+static int ks_region_insert(struct ks_region *new, struct ks_mm *km)
 {
-	struct ks_mm *km = ks_mm_get(mm);
+	struct ks_region *next = ks_region_next(km, new->start);
 	static u64 last_id;
-	struct ks_region *next;
 
-	if (!km)
-		return -ENOMEM;
-	next = ks_region_next(km, new->start);
 	if (next && next->start < new->end)
 		return -EEXIST;
 
@@ -287,9 +287,10 @@ static int ks_region_insert(struct ks_region *new, struct mm_struct *mm)
 int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 		  enum ks_children children, u64 addr, u64 length)
 {
+	struct ks_user *user, *spare_user;
+	struct ks_mm *km, *spare_mm;
 	struct ks_region *new;
-	struct ks_user *user;
-	int err;
+	int err = -ENOMEM;
 
 	if (!addr && !length)
 		length = mm->task_size;
@@ -297,9 +298,12 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	    length > mm->task_size || addr > mm->task_size - length)
 		return -EINVAL;
 
+	/* Before the lock: memory of who is at a limit takes a while. */
 	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
-	if (!new)
-		return -ENOMEM;
+	spare_user = kzalloc(sizeof(*spare_user), GFP_KERNEL_ACCOUNT);
+	spare_mm = kzalloc(sizeof(*spare_mm), GFP_KERNEL_ACCOUNT);
+	if (!new || !spare_user || !spare_mm)
+		goto free;
 	new->start = addr;
 	new->end = addr + length;
 	new->area = detached ? NULL : area;
@@ -308,12 +312,12 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	ks_mm_prune_dead();
 	if (!atomic_read(&mm->mm_users)) {
 		err = -ESRCH;
-		goto out;
+		goto unlock;
 	}
-	user = ks_user_get();
+	user = ks_user_get(&spare_user);
 	if (IS_ERR(user)) {
 		err = PTR_ERR(user);
-		goto out;
+		goto unlock;
 	}
 	new->given = area->given;
 	new->user = user;
@@ -322,20 +326,26 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	else if (children == KS_CHILDREN_JOIN)
 		new->family = area->family ?: ks_family_new();
 	new->unlimited = children && capable(CAP_SYS_RESOURCE);
-	err = ks_region_insert(new, mm);
+	km = ks_mm_find(mm);
+	if (!km) {
+		km = ks_mm_insert(spare_mm, mm);
+		spare_mm = NULL;
+	}
+	err = ks_region_insert(new, km);
 	if (err) {
 		ks_user_put(user);
-		goto out;
+		goto unlock;
 	}
 	if (children == KS_CHILDREN_JOIN)
 		area->family = new->family;
+	new = NULL;
+unlock:
 	up_write(&ks_lock);
-
-	ks_thread_kick();
-	return 0;
-
-out:
-	up_write(&ks_lock);
+	if (!err)
+		ks_thread_kick();
+free:
+	kfree(spare_mm);
+	kfree(spare_user);
 	kfree(new);
 	return err;
 }
@@ -354,11 +364,16 @@ out:
 void ks_region_copy(const struct ks_region *like, struct mm_struct *mm)
 {
 	struct ks_region *new;
+	struct ks_mm *km;
 
 	lockdep_assert_held(&ks_lock);
+	/* The latter amid execve(), which has not yet said how large it is. */
+	if (!atomic_read(&mm->mm_users) || !READ_ONCE(mm->task_size))
+		return;
 	if (like->user->nr_regions >= KS_USER_REGIONS_MAX && !like->unlimited)
 		return;
-	new = kzalloc(sizeof(*new), KS_GFP);
+	km = ks_mm_get(mm);
+	new = km ? kzalloc(sizeof(*new), KS_GFP) : NULL;
 	if (!new)
 		return;
 	new->end = mm->task_size;
@@ -367,7 +382,7 @@ void ks_region_copy(const struct ks_region *like, struct mm_struct *mm)
 	new->user = like->user;
 	new->family = like->family;
 	new->unlimited = like->unlimited;
-	if (!atomic_read(&mm->mm_users) || ks_region_insert(new, mm))
+	if (ks_region_insert(new, km))
 		kfree(new);
 	else
 		new->user->nr_regions++;
