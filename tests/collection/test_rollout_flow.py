@@ -135,12 +135,18 @@ def test_the_batch_of_a_host_that_fails_goes_back_and_a_later_run_goes_on(fleet:
     assert again.hosts("ksm_lock:free") == ["c1"]
 
 
-def test_a_host_that_dies_on_the_way_is_told_and_goes_back_later(fleet: Fleet) -> None:
-    """Its interpreter goes away when it has begun, as a lost connection looks to Ansible."""
-    python = fleet.folder / "python-b1"
+def lose(fleet: Fleet, host: str, call: str) -> str:
+    """Have the host's interpreter go away after a call, as a lost connection looks to Ansible: what it was."""
+    python = fleet.folder / f"python-{host}"
     whole = python.read_text()
-    gone = f'grep -q "b1.*ksm_rollout:begun" {fleet.folder}/calls && {{ echo lost >&2; exit 255; }}\n'
+    gone = f'grep -q "{host}.*{call}" {fleet.folder}/calls && {{ echo lost >&2; exit 255; }}\n'
     python.write_text(whole.replace("KSM_FLOW_HOST", gone + "KSM_FLOW_HOST", 1))
+    return whole
+
+
+def test_a_host_that_dies_on_the_way_is_told_and_goes_back_later(fleet: Fleet) -> None:
+    python = fleet.folder / "python-b1"
+    whole = lose(fleet, "b1", "ksm_rollout:begun")
     full = {"b2": {"ksm_rollout:restored": {"fail": "No space left on device."}}}
     play = fleet.play("rollout", full, *BATCHES)
     assert play.status != 0
@@ -157,6 +163,27 @@ def test_a_host_that_dies_on_the_way_is_told_and_goes_back_later(fleet: Fleet) -
     assert "a1 has no /var/lib/ksm-fleet/rollout.json" in play.words
     assert "it cannot be reached" in play.words
     assert play.hosts("ksm_lock:free") == ["b2"]
+
+    # And one that keeps nothing that can be read leaves no lock behind.
+    play = fleet.play("rollback", {"b2": {"ksm_rollout": {"fail": "no JSON"}}}, "--limit", "b2", ksm_lock_host="a1")
+    assert play.status != 0
+    assert "no JSON Remedy: mend that" in play.words
+    assert play.hosts("ksm_lock:free") == ["a1"]
+
+
+def test_a_host_that_dies_with_the_lock(fleet: Fleet) -> None:
+    lose(fleet, "c1", "ksm_rollout:begun")
+    play = fleet.play("rollout", {}, "-e", '{"ksm_batches": ["100%"]}')
+    assert play.status != 0
+    assert '"c1: FAILED, and could not go back"' in play.said
+    assert "The fleet's lock is still held: c1, which keeps it, could not give it up" in play.words
+    assert "ksm_break_lock=t0" in play.words
+    assert play.hosts("ksm_rollout:ended:rolled_back") == ["a1", "b1", "b2"]
+
+    fleet.gone = {"c1"}
+    play = fleet.play("rollback", {}, "--limit", "b1")
+    assert play.status != 0
+    assert "c1, the host that keeps the fleet's lock, cannot be reached. Remedy: start it" in play.words
 
 
 def test_a_host_that_came_up_again_did_not_pass(fleet: Fleet) -> None:

@@ -6,6 +6,7 @@ In this order: each begins where the one before has left the hosts, which is the
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from conftest import (
 # A key, but not the one that signs the repository.
 OTHER_KEY = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # All that root can have but so many MiB.
-FILL = "rm -f /var/filler; sync; fallocate -l $(($(stat -f -c '%f * %S' /var) - {} * 1048576)) /var/filler"
+FILL = "rm -f /var/filler; sync; fallocate -l $(($(stat -f -c '%a * %S' /var) - {} * 1048576)) /var/filler"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,8 @@ def test_a_full_disk_stops_it_before_anything_changes_and_on_the_way(fleet: Flee
     assert fleet.state(FIRST) == good[FIRST]
     told = fleet.report()
     assert told[FIRST]["rollout_outcome"] == "rolled_back"
-    assert told[SECOND]["rollout_outcome"] in ("failed", "rolled_back")
+    # Where no room was left, not even for that.
+    assert told[SECOND]["rollout_outcome"] in ("failed", "rolled_back", "unfinished")
     assert f"{SECOND} failed: " in play.of(SECOND)
 
     on(SECOND, "rm /var/filler")
@@ -139,7 +141,8 @@ def test_a_module_that_oopses_is_gone_after_a_reboot(fleet: Fleet, good: dict[st
 
 
 def test_a_host_that_dies_on_the_way(fleet: Fleet, good: dict[str, str]) -> None:
-    # The images have no journal, without which a power cut leaves a file system that nobody would run.
+    # The images have no journal, and dpkg is told to trust in that: so a power cut leaves what nobody would run.
+    on(SECOND, "rm /etc/dpkg/dpkg.cfg.d/ksmvm")
     on(SECOND, "tune2fs -O has_journal $(findmnt --noheadings --output SOURCE /)")
     harness("reboot", SECOND)
     assert "has_journal" in on(SECOND, "dumpe2fs -h $(findmnt --noheadings --output SOURCE /) 2>/dev/null")
@@ -164,10 +167,19 @@ def test_a_host_that_dies_on_the_way(fleet: Fleet, good: dict[str, str]) -> None
     assert (told[FIRST]["state"], told[FIRST]["rollout_outcome"]) == ("merging", "rolled_back")
     assert told[SECOND]["state"] == "unreachable"
 
+    # It keeps the lock, being the last host, and nobody could give that up.
+    assert f"{SECOND}: FAILED, and could not go back" in play.said
+    assert "The fleet's lock is still held" in play.said
+
     harness("start", SECOND)
+    broken = f"ksm_break_lock={json.loads(on(SECOND, 'cat /var/lib/ksm-fleet/rollout.lock'))['token']}"
+    refused = fleet.play("rollback", hosts=(SECOND,))
+    assert refused.failed == [SECOND]
+    assert broken in refused.said
+    assert broken in play.said
     assert fleet.record(SECOND)["outcome"] is None, "the state before outlives the crash"
     assert fleet.state(SECOND) != good[SECOND], "nothing was half done, and nothing is proved"
-    play = fleet.play("rollback", hosts=(SECOND,))
+    play = fleet.play("rollback", "-e", broken, hosts=(SECOND,))
     assert play.failed == [], play.said
     assert unchanged(fleet, good)
 

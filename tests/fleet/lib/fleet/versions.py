@@ -17,7 +17,8 @@ from ksmvm.process import run, system_environment
 
 from fleet.paths import REPOSITORY, cache
 
-# Loaded, it warns once, and goes on to say the same over and over.
+# Loaded, it warns once, and goes on to say the same over and over, but so that a minute or two later
+# the kernel's log still has the warning.
 NOISE = """
 static void ks_noise(struct work_struct *work);
 static DECLARE_DELAYED_WORK(ks_noise_work, ks_noise);
@@ -26,7 +27,7 @@ static void ks_noise(struct work_struct *work)
 {
 	int i;
 
-	for (i = 0; i < 50; i++)
+	for (i = 0; i < 10; i++)
 		pr_info("a fault of this build, made on purpose: %d\\n", i);
 	schedule_delayed_work(&ks_noise_work, HZ);
 }
