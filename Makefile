@@ -30,9 +30,9 @@ help:
 	@echo
 	@echo 'Downloads and images are kept in $(KSM_CACHE)'
 
-STAGES := lint unit module reload policy packages fleet scenarios apt rpm scale secureboot kernel-selftests arm64 debug
-# Two lanes, for two cores. rpm is a part of packages. Not among them: scenarios, apt, scale, secureboot,
-# kernel-selftests, arm64 and debug, which take their time, download the kernel's source, a compiler or headers,
+STAGES := lint unit module reload policy packages fleet scenarios sanity apt rpm scale secureboot kernel-selftests arm64 debug
+# Two lanes, for two cores. rpm is a part of packages. Not among them: scenarios, sanity, apt, scale,
+# secureboot, kernel-selftests, arm64 and debug, which take their time, download the kernel's source, a compiler or headers,
 # or build a kernel.
 LANES := lint unit module reload policy + fleet packages
 

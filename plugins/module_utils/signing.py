@@ -98,7 +98,7 @@ def look(root: str, run: Run, path: str | None) -> dict[str, Any]:
 def _holds(keys: Iterable[str], signer: str, identifiers: Iterable[str]) -> bool:
     """Tell whether one of the keys has that name and one of these identifiers, "" being any."""
     for key in keys:
-        name, _, number = key.rpartition(": ")
+        name, number = key.rpartition(": ")[::2]
         if name.endswith(signer) and any(number.endswith(known) for known in identifiers):
             return True
     return False

@@ -69,7 +69,7 @@ def _files(digests: dict[str, str], root: str) -> str:
 def _differs(root: str, path: str, digest: str) -> bool:
     """Tell whether a file differs. A digest is ALGORITHM:HEX, or empty where none is known."""
     place = os.path.join(root, path.lstrip("/"))
-    algorithm, _, wanted = digest.partition(":")
+    algorithm, wanted = digest.partition(":")[::2]
     try:
         with open(place, "rb") as stream:
             content = stream.read()

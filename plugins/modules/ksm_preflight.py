@@ -247,11 +247,22 @@ module:
       description: Whether C(/etc/modules-load.d/ksm.conf) loads it at boot.
       type: bool
 signature:
-  description:
-    - Who signed that file, and whether the kernel knows the key.
-    - RV(signature.enrolled) is null where that cannot be told.
+  description: Who signed that file, and whether the kernel knows the key.
   returned: success
   type: dict
+  contains:
+    signer:
+      description: Name of the key.
+      type: str
+    serial:
+      description: Its number.
+      type: str
+    certificate:
+      description: Its certificate, null when it is not on the host.
+      type: str
+    enrolled:
+      description: Whether the kernel knows it, null where that cannot be told.
+      type: bool
   sample:
     signer: DKMS module signing key
     serial: 4d3c2b1a

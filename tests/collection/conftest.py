@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fakes import TREE, Host
+# As pytest does by itself, but not within ansible-test.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from fakes import TREE, Host  # noqa: E402
 
 # Ansible finds a collection by its place in the tree of folders, so give it one.
 COLLECTIONS = Path(tempfile.mkdtemp(prefix="ksm-collections-"))
