@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from ksm import turn
 from ksm.engine import Engine
 from ksm.errors import TunableError
 from ksm.smaps import meminfo
@@ -33,12 +38,20 @@ def apply(engine: Engine, changes: Mapping[str, object], check: bool = False) ->
 
     Everything is validated first. Values that stand already are not written. A change of
     merge_across_nodes or max_page_sharing unmerges everything for its time. What was
-    written is put back when a write fails, or when this is interrupted.
+    written is put back when a write fails, or when this is interrupted or told to end. Waits
+    for a reload of the module that is under way.
     check: only say what would change; nothing is written, every refusal is the same.
 
     Raises EngineUnavailable; BadValue; TunableError when the state of the host forbids it
     (its errno is None) or a write failed (errno set).
     """
+    # Nobody else may write, which is told below.
+    ours = engine.is_of_the_host and not os.geteuid()
+    with turn.taken(engine.system) if ours and not check else contextlib.nullcontext():
+        return _apply(engine, changes, check)
+
+
+def _apply(engine: Engine, changes: Mapping[str, object], check: bool) -> Change:
     engine.require()
     wanted = validate(changes, engine)
     current = engine.tunables()
@@ -145,16 +158,38 @@ def _refuse_unmerge(wanted: Mapping[str, Value], engine: Engine) -> None:
 
 def _write(engine: Engine, steps: list[tuple[str, Value]], before: Mapping[str, Value]) -> None:
     tried: list[str] = []
-    for name, value in steps:
-        tried.append(name)
-        try:
-            engine.write(name, value)
-        except OSError as error:
-            lost = _restore(engine, tried, before)
-            raise TunableError(_failure(engine, name, value, error) + lost, name, value, error.errno) from error
-        except BaseException:
-            _restore(engine, tried, before)
-            raise
+    with _told_to_end():
+        for at, (name, value) in enumerate(steps):
+            tried.append(name)
+            try:
+                engine.write(name, value)
+            except OSError as error:
+                lost = _restore(engine, tried, before)
+                if ("run", UNMERGE) in steps[:at]:
+                    lost += ", but everything was unmerged"
+                raise TunableError(_failure(engine, name, value, error) + lost, name, value, error.errno) from error
+            except BaseException:
+                _restore(engine, tried, before)
+                raise
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[None]:
+    """What would end the process half way raises SystemExit: SIGTERM, and a terminal that goes away."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[int(number)] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for changed, handler in before.items():
+            signal.signal(changed, handler)
 
 
 def _failure(engine: Engine, name: str, value: Value, error: OSError) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ksm import procfs
 from ksm.errors import EngineUnavailable, NoSuchAttribute
 from ksm.table import COUNTERS, ENGINES, TUNABLES, EngineName, Value
+from ksm.turn import RELOAD
 
 _SYSFS: dict[EngineName, str] = {"module": "sys/class/misc/ksm", "kernel": "sys/kernel/mm/ksm"}
 _REMEDY: dict[EngineName, str] = {
@@ -30,7 +31,7 @@ class Engine:
     """One engine of this host.
 
     name: "module" or "kernel".
-    root: directory of its attributes, by default where sysfs has it.
+    root: directory of its attributes, by default where sysfs has it (is_of_the_host).
     system: directory that stands for "/" when root is not given, and for /proc and /sys/module.
     """
 
@@ -46,7 +47,7 @@ class Engine:
         self.system = Path(system)
         self.root = self.system / _SYSFS[name] if root is None else Path(root)
         self.proc = self.system / "proc"
-        self._is_of_the_host = root is None
+        self.is_of_the_host = root is None
 
     def __repr__(self) -> str:
         return f"Engine({self.name!r}, {str(self.root)!r})"
@@ -63,7 +64,7 @@ class Engine:
 
     def other(self) -> Engine | None:
         """Return the other engine when it is present on this host."""
-        if not self._is_of_the_host:
+        if not self.is_of_the_host:
             return None
         other = Engine("kernel" if self.name == "module" else "module", system=self.system)
         return other if other.present() else None
@@ -200,7 +201,7 @@ class Engine:
         return self.root / name
 
     def _lacks(self) -> str:
-        of_what = f"the {self.name} engine of this host" if self._is_of_the_host else str(self.root)
+        of_what = f"the {self.name} engine of this host" if self.is_of_the_host else str(self.root)
         return f"{of_what} has no such attribute"
 
     def _read_all(self, names: Iterable[str]) -> dict[str, Value]:
@@ -235,6 +236,10 @@ def select(name: str = "auto", system: str | Path = "/") -> Engine:
     """
     if name == "auto":
         engines = available_engines(system)
+        if not Engine.module(system).present() and Path(system, RELOAD).exists():
+            raise EngineUnavailable(
+                "a reload of the module is under way, or was interrupted: ksmctl reload goes on with it"
+            )
         if not engines:
             raise EngineUnavailable(
                 "no engine is there: the module is not loaded (modprobe ksm) and this kernel was "

@@ -217,6 +217,18 @@ def _domain(area: Area, region: Region) -> int:
 
 
 def _register(area: Area, one: Held) -> int:
+    code = _try_to_register(area, one)
+    if code != errno.EEXIST:
+        return code
+    # By a reload that was interrupted, in another family than what is still to come; or by
+    # somebody since then, in another domain. What stays there is an area's.
+    with contextlib.suppress(DeviceError):
+        assert one.memory is not None  # noqa: S101 - for the type checker
+        area.remove_task(one.memory, one.region.addr, whole=one.region.whole, detached=True)
+    return _try_to_register(area, one)
+
+
+def _try_to_register(area: Area, one: Held) -> int:
     region, memory = one.region, one.memory
     assert memory is not None  # noqa: S101 - for the type checker
     try:

@@ -141,11 +141,15 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     tool = shutil.which(command[0], path=_PATH)
     if tool is None:
         raise KmodError(f"{command[0]} is not there; install the package kmod")
-    return subprocess.run(  # noqa: S603 - our own words, and no shell
-        [tool, *command[1:]],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    try:
+        return subprocess.run(  # noqa: S603 - our own words, and no shell
+            [tool, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        # No process, or no memory for one.
+        raise KmodError(f"{command[0]} cannot be run: {error.strerror}") from error

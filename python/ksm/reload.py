@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ksm import handover, kmod, state, turn
+from ksm.change import MERGE, refuse_second_engine
 from ksm.device import Device
 from ksm.engine import Engine
-from ksm.errors import KsmError
+from ksm.errors import KsmError, TunableError
 from ksm.handover import Held, Outcome, Progress
 from ksm.holders import holders
 from ksm.kmod import Build, KmodError
@@ -249,10 +250,19 @@ def _restore(saved: State, held: Sequence[Held], report: Report, progress: Progr
             unset += _set(engine, name, value)
         report.outcome = handover.register(device, held, progress)
     report.problems += [f"{failed}; not registered" for failed in report.outcome.failed]
-    unset = unset or _set(engine, "run", run)
+    unset = unset or _begin_merging(engine, run)
     if unset:
         what = "; ".join(unset)
         report.problems.append(f"{what}. Merging was not begun; mend this, then: ksmctl reload")
+
+
+def _begin_merging(engine: Engine, run: Value) -> list[str]:
+    try:
+        if run == MERGE:
+            refuse_second_engine(engine)
+    except TunableError as error:
+        return [str(error)]
+    return _set(engine, "run", run)
 
 
 def _set(engine: Engine, name: str, value: Value) -> list[str]:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ksm import turn
 from ksm.device import ThreadInfo
 from ksm.errors import KsmError
 from ksm.handover import Held
@@ -20,7 +20,7 @@ from ksm.kmod import Build
 from ksm.region import Region
 from ksm.table import Value
 
-FILE = "run/ksm/reload.json"
+FILE = turn.RELOAD
 _FORMAT = 1
 
 
@@ -102,16 +102,6 @@ def forget(system: str | Path = "/") -> None:
     Path(system, FILE).unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def alone(system: str | Path = "/") -> Iterator[None]:
+def alone(system: str | Path = "/") -> contextlib.AbstractContextManager[None]:
     """Keep a second reload from beginning. Raises KsmError when one is under way."""
-    folder = Path(system, FILE).parent
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise KsmError("another reload is under way; wait for it") from error
-    finally:
-        os.close(fd)
+    return turn.locked(system, "reload.lock", "another reload is under way; wait for it")

@@ -202,8 +202,6 @@ _ALL = (
         256,
         "mappings",
         "most mappings of one merged page; a change unmerges everything first",
-        # The module needs no limit: it has no list of a page's mappings to walk.
-        defaults={"module": INT_MAX},
         needs_unmerge=True,
     ),
     _number(

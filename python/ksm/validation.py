@@ -34,7 +34,7 @@ def parse(tunable: Tunable, value: object, engine: EngineName) -> Value:
         raise _bad(tunable, value, f"{value} is a boolean", engine)
     if isinstance(value, int):
         number = value
-    elif isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value.strip()):
+    elif isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,30}", value.strip()):
         number = int(value)
     elif isinstance(value, str) and tunable.kind == "bool" and value.strip().lower() in _WORDS:
         number = _WORDS[value.strip().lower()]

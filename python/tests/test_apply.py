@@ -4,11 +4,14 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
+import threading
 from typing import Any
 
 import pytest
 from conftest import MIB, MainlineEngine, System
 
+from ksm import turn
 from ksm.errors import BadValue, EngineUnavailable
 from ksm.tunables import Change, TunableError, apply
 
@@ -197,6 +200,43 @@ def test_an_interrupt_undoes(system: System) -> None:
     with pytest.raises(KeyboardInterrupt):
         apply(engine, {"run": 1, "pages_to_scan": 7})
     assert engine.read("pages_to_scan") == 100
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_so_does_a_process_that_is_told_to_end(system: System, number: int) -> None:
+    engine = system.add_kernel(run=1, pages_shared=3)
+    before = signal.getsignal(number)
+
+    class Slow(MainlineEngine):
+        def write(self, name: str, value: Any) -> None:
+            super().write(name, value)
+            if (name, value) == ("run", 2):
+                os.kill(os.getpid(), number)
+
+    with pytest.raises(SystemExit):
+        apply(Slow("kernel", system.root), {"max_page_sharing": 9})
+    assert (engine.read("run"), engine.read("max_page_sharing")) == (1, 256)
+    assert signal.getsignal(number) is before
+
+
+def test_what_was_unmerged_is_told(system: System) -> None:
+    engine = system.add_kernel(run=1, pages_shared=3)
+    engine.fail["max_page_sharing"] = EIO
+    with pytest.raises(TunableError, match="nothing was changed, but everything was unmerged"):
+        apply(engine, {"max_page_sharing": 9})
+
+
+def test_one_at_a_time(system: System) -> None:
+    engine = system.add_kernel()
+    done: list[Change] = []
+    other = threading.Thread(target=lambda: done.append(apply(engine, {"pages_to_scan": 7})))
+    with turn.taken(system.root):
+        other.start()
+        other.join(0.2)
+        assert not done
+        assert engine.read("pages_to_scan") == 100
+    other.join()
+    assert done[0].changed
 
 
 def test_a_failed_unmerge_starts_again(system: System) -> None:

@@ -21,9 +21,10 @@ import pytest
 from conftest import Driver, System
 
 from ksm import abi, device, handover, holders, kmod, reload, state
-from ksm.errors import KsmError, ProcessError
+from ksm.engine import select
+from ksm.errors import EngineUnavailable, KsmError, ProcessError
 from ksm.handover import Held
-from ksm.kmod import Build
+from ksm.kmod import Build, KmodError
 from ksm.region import Region
 from ksm.reload import Report
 from ksm.task import identity, open_task_memory
@@ -216,6 +217,34 @@ def test_two_at_once(tmp_path: Path) -> None:
     under_way = pytest.raises(KsmError, match="another reload is under way")
     with state.alone(tmp_path), under_way, second:
         pass
+    (lock,) = (tmp_path / "run/ksm").iterdir()
+    assert lock.stat().st_mode & 0o777 == 0o600, "who may open a lock can hold it for ever"
+
+
+def test_what_happens_meanwhile_is_not_taken_for_another_one(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError), state.alone(tmp_path):
+        raise BlockingIOError(errno.EAGAIN, "no process could be made")
+
+
+def test_a_tool_that_cannot_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "run", none_left)
+    with pytest.raises(KmodError, match="cannot be run: Resource temporarily unavailable"):
+        kmod.load()
+
+
+def test_no_engine_is_chosen_amid_a_reload(system: System) -> None:
+    system.add_kernel()
+    assert select("auto", system.root).name == "kernel"
+    file = system.root / state.FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    with pytest.raises(EngineUnavailable, match="ksmctl reload goes on with it"):
+        select("auto", system.root)
+    system.add_module()
+    assert select("auto", system.root).name == "module"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import NoReturn
 
 from ksm.cli import doctor, expect, policy, process, regions, reload, settings, status, thread
@@ -12,6 +13,7 @@ from ksm.version import version
 
 # Of a C unsigned int, what the ioctls take.
 _UINT_MAX = 2**32 - 1
+_PID_MAX = 2**31 - 1
 # Of ksmctl policy run, in seconds.
 _SHORTEST, _LONGEST = 0.1, 3600.0
 
@@ -184,8 +186,8 @@ def _seconds(text: str) -> float:
 
 
 def _pid(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no pid; write a number of 1 or more")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,9}", text) or int(text) > _PID_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pid; write a number of 1 to {_PID_MAX}")
     return int(text)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ksm import turn
 from ksm.change import refuse_second_engine
 from ksm.cli.output import print_json, print_table
 from ksm.device import Device
@@ -28,8 +29,9 @@ def start(arguments: argparse.Namespace) -> int:
             pages, max_merge, sleep_us = numbers
         else:
             pages, sleep_us = [*numbers, *(pages, sleep_us)[len(numbers) :]]
-        refuse_second_engine(Engine.module())
-        device.start(pages, sleep_us, max_merge)
+        with turn.taken():
+            refuse_second_engine(Engine.module())
+            device.start(pages, sleep_us, max_merge)
     print("created scanner")
     return 0
 
