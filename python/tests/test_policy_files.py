@@ -57,6 +57,14 @@ def test_users_by_name() -> None:
     assert policy.uid == me.pw_uid
 
 
+def test_a_name_that_no_user_can_have(tmp_path: Path) -> None:
+    put(tmp_path, "a.conf", "[a]\nuser = x\0y\ndomain = d\n")
+    put(tmp_path, "b.conf", GOOD)
+    folder = files.load(tmp_path)
+    assert [error.file for error in folder.errors] == ["a.conf"]
+    assert len(folder.policies) == 2
+
+
 def test_domains_as_numbers() -> None:
     # As printf %s tenant-a | sha256sum | cut -c1-16 says; it must stay so for ever.
     assert domain_number("tenant-a") == 0x80A707AF7DC77EE1

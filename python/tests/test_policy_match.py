@@ -15,6 +15,7 @@ import pytest
 from ksm.policy.matcher import Matcher
 from ksm.policy.model import Match, Policy
 from ksm.policy.processes import Process, processes, unit_of
+from ksm.policy.report import printable
 
 
 def policy(name: str = "p", uid: int | None = None, **match: Any) -> Policy:
@@ -154,3 +155,8 @@ def test_the_user_is_the_effective_one_of_what_hides_too() -> None:
         process.stdout.readline()
         assert Process(process.pid).uid == 12345
         process.kill()
+
+
+def test_what_a_process_chose_is_no_more_than_a_part_of_a_line() -> None:
+    assert printable("/srv/büro x") == "/srv/büro x"
+    assert printable("/x\nprocess 1 \x1b[2J\udcff") == "/x\\nprocess 1 \\x1b[2J\\udcff"

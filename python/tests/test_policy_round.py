@@ -7,6 +7,7 @@ import errno
 import itertools
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -22,7 +24,7 @@ import pytest
 from ksm import state, turn
 from ksm.cli import main
 from ksm.errors import DeviceError, KsmError
-from ksm.policy import files, loop, record
+from ksm.policy import files, loop, record, tasks
 from ksm.policy import round as rounds
 from ksm.policy.round import Keeper
 from ksm.region import Region
@@ -37,6 +39,8 @@ class Driver:
         self.regions: list[Region] = []
         self.fail: dict[str, int] = {}
         self.opened = 0
+        # Whose memory a process has, where it is not its own.
+        self.owners: dict[int, int] = {}
         self._numbers = itertools.count(1)
 
     def device(self) -> _Device:
@@ -48,6 +52,7 @@ class Driver:
             raise DeviceError(what, self.fail[what])
 
     def add(self, pid: int, domain: tuple[int, bool, bool], children: bool) -> None:
+        pid = self.owners.get(pid, pid)
         if any(region.pid == pid for region in self.regions):
             raise DeviceError("registering", errno.EEXIST)
         number = next(self._numbers)
@@ -97,7 +102,8 @@ class _Area(_Closing):
     def remove_task(self, memory: Any, *, whole: bool, detached: bool, children: bool) -> None:
         assert whole
         assert detached
-        gone = [region for region in self.driver.regions if region.pid == _pid(memory)]
+        pid = self.driver.owners.get(_pid(memory), _pid(memory))
+        gone = [region for region in self.driver.regions if region.pid == pid]
         if not gone:
             raise DeviceError("removing", errno.ENOENT)
         self.driver.regions.remove(gone[0])
@@ -166,6 +172,38 @@ def test_now_and_later_and_never_twice(tmp_path: Path, driver: Driver, program: 
     assert Keeper(tmp_path).round().registered == []
     assert driver.domains() == {first: 7, later: 7}
     assert driver.opened == 0
+
+
+def test_the_memory_of_who_started_it_is_left_alone(
+    tmp_path: Path, driver: Driver, program: Path, start: Start
+) -> None:
+    """Between vfork() and execve()."""
+    put(tmp_path, program)
+    child, own, keeper = start(), start(), Keeper(tmp_path)
+    driver.owners[child] = 1
+    report = keeper.round()
+    assert report.registered == [own]
+    assert [task.why for task in report.tasks if task.pid == child] == [tasks._SHARED]
+    assert driver.domains() == {own: 7}
+    driver.owners.clear()
+    assert keeper.round().registered == [child]
+
+
+def test_another_user_of_that_name(tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / files.FOLDER
+    folder.mkdir(parents=True)
+    (folder / "a.conf").write_text("[a]\nuser = alice\ndomain = 7\n")
+    uids = {"alice": 4001}
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: SimpleNamespace(pw_uid=uids[name]))
+    keeper = Keeper(tmp_path)
+    assert [policy.uid for policy in keeper.round().policies] == [4001]
+    uids["alice"] = 4002
+    assert [policy.uid for policy in keeper.round().policies] == [4002]
+    # Her number may be somebody else's next.
+    uids.clear()
+    report = keeper.round()
+    assert "is not on this host" in str(report.errors[0])
+    assert report.policies == []
 
 
 def test_what_is_noted_comes_before_what_is_done(

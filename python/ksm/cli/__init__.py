@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the operation failed, 2 usage or bad value, 3 a reload is
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ DONE, FAILED, USAGE = 0, 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ksmctl with these arguments (by default the process's); returns the exit status."""
     arguments = build_parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files and processes are whatever bytes their makers chose.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status: int = arguments.function(arguments)
         # Here, not at exit: a reader that went away is noticed below.

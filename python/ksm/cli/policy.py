@@ -11,7 +11,7 @@ from pathlib import Path
 from ksm.cli.output import print_columns, print_json
 from ksm.policy import files, loop, record
 from ksm.policy.model import Policy, PolicyError
-from ksm.policy.report import Report, TaskReport, shown, told
+from ksm.policy.report import Report, TaskReport, printable, shown, told
 from ksm.policy.round import Keeper
 
 
@@ -109,7 +109,8 @@ def _row(policy: Policy) -> tuple[str, ...]:
 
 
 def _task_row(task: TaskReport) -> tuple[str, ...]:
-    return str(task.pid), task.policy, task.domain, "yes" if task.registered else "no", task.command
+    registered = "yes" if task.registered else "no"
+    return str(task.pid), task.policy, task.domain, registered, printable(task.command)
 
 
 def _complain(texts: Sequence[object]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ksm.policy.model import Policy, PolicyError
-from ksm.policy.section import read
+from ksm.policy.section import numbers, read
 
 FOLDER = "etc/ksm/policy.d"
 
@@ -34,7 +34,7 @@ def load(system: str | Path = "/", last: Mapping[str, list[Policy]] | None = Non
             good[path.name] = parse(path.name, path.read_text(encoding="utf-8"))
         except PolicyError as error:
             bad[path.name] = [error]
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             bad[path.name] = [PolicyError(path.name, "", "", f"cannot be read: {error}")]
     taken: dict[str, Policy] = {}
     for file, policies in list(good.items()):
@@ -48,12 +48,20 @@ def load(system: str | Path = "/", last: Mapping[str, list[Policy]] | None = Non
         kept = (last or {}).get(file)
         if kept is not None:
             good[file] = kept
-            taken.update({p.name: p for p in kept if p.name not in taken})
+            taken.update({p.name: p for p in _still(kept) if p.name not in taken})
     return Folder(
         [taken[name] for name in sorted(taken)],
         [error for file in sorted(bad) for error in bad[file]],
         good,
     )
+
+
+def _still(policies: Iterable[Policy]) -> list[Policy]:
+    """Return policies as their users are now: a number may be another user's by now."""
+    policies = list(policies)
+    uids = numbers(policies)
+    now = [p if p.match.user is None else p._replace(uid=uids[p.match.user]) for p in policies]
+    return [p for p in now if p.match.user is None or p.uid is not None]
 
 
 def paths(system: str | Path = "/") -> list[Path]:

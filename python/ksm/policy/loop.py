@@ -8,22 +8,20 @@ another control group; and it takes neither CAP_NET_ADMIN nor the host's network
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-from ksm.errors import KsmError
-from ksm.policy.report import Report
+from ksm import turn
+from ksm.policy.report import Report, printable
 from ksm.policy.round import Keeper
-from ksm.turn import FOLDER
 
 INTERVAL = 5.0
-_LOCK = f"{FOLDER}/policy.lock"
+_LOCK = "policy.lock"
+_BUSY = "another ksmctl policy run is at work; stop it first: systemctl stop ksm-policy"
 _END = {signal.SIGTERM, signal.SIGINT}
 _AT_ONCE = {signal.SIGHUP}
 
@@ -35,16 +33,16 @@ def run(tell: Tell, interval: float = INTERVAL, system: str | Path = "/") -> Non
     # Waited for, never handled: no round is cut short, and no signal is missed.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _END | _AT_ONCE)
     try:
-        with _only_one(system):
+        with turn.locked(system, _LOCK, _BUSY):
             _rounds(Keeper(system), _Teller(tell), interval)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def runs(system: str | Path = "/") -> bool:
-    """Whether such a loop is at work, for whoever may ask."""
+    """Whether such a loop is at work. For root."""
     try:
-        fd = os.open(Path(system, _LOCK), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(Path(system, turn.FOLDER, _LOCK), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -61,9 +59,9 @@ def _rounds(keeper: Keeper, teller: _Teller, interval: float) -> None:
     while True:
         try:
             teller.report(keeper.round())
-        except (KsmError, OSError) as error:
-            # What is wrong now may be mended before the next.
-            teller.say({f"nothing was done: {error}"})
+        except Exception as error:
+            # What is wrong now may be mended before the next, and whatever it is, other tasks go on.
+            teller.say({f"nothing was done: {error or type(error).__name__}"})
         if not ready:
             _notify("READY=1")
             ready = True
@@ -84,7 +82,7 @@ class _Teller:
             self._tell(f"process {pid} is not registered any more")
         for task in report.tasks:
             if task.pid in report.registered:
-                name = f"process {task.pid} ({task.command})"
+                name = f"process {task.pid} ({printable(task.command)})"
                 self._tell(f"{name} is registered in domain {task.domain} by {task.policy}")
         waits = report.waiting
         self.say(
@@ -100,20 +98,6 @@ class _Teller:
         for text in sorted(texts - self._said):
             self._tell(text)
         self._said = texts
-
-
-@contextlib.contextmanager
-def _only_one(system: str | Path) -> Iterator[None]:
-    file = Path(system, _LOCK)
-    file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise KsmError("another ksmctl policy run is at work; stop it first: systemctl stop ksm-policy") from error
-    finally:
-        os.close(fd)
 
 
 def _notify(text: str) -> None:

@@ -20,6 +20,11 @@ class TaskReport(NamedTuple):
     why: str | None
 
 
+def printable(text: str) -> str:
+    """Return what a process chose, a name or path, so that it is a line's part and nothing else."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class Report(NamedTuple):
     """What a round found and did, or in a dry one would do; registered and removed are pids.
 

@@ -19,11 +19,14 @@ from ksm.policy.plan import Plan, plan, wanted
 from ksm.policy.processes import Process, processes
 from ksm.policy.record import Record, Task
 from ksm.policy.report import Report, TaskReport
+from ksm.policy.section import numbers
 from ksm.region import Region
 from ksm.task import identity
 
 _NO_MODULE = (errno.ENOENT, errno.ENODEV, errno.ENXIO)
 _NOT_YET = "is not registered yet; ksm-policy.service or ksmctl policy apply does it"
+# Tasks whose memory is open at one time.
+_AT_ONCE = 128
 _INTERRUPTED = "a reload of the module was interrupted; go on with it: ksmctl reload"
 
 Matching = dict[int, "tuple[Process, Policy]"]
@@ -35,6 +38,7 @@ class Keeper:
     def __init__(self, system: str | Path = "/") -> None:
         self._system = system
         self._signature: object = None
+        self._numbers: object = None
         self._folder = Folder([], [], {})
         self._matcher = Matcher([])
         # Regions' numbers with their pids, where the pid is still the task that was noted.
@@ -91,11 +95,13 @@ class Keeper:
 
     def _read(self, good: Mapping[str, list[Policy]]) -> Folder:
         signature = files.signature(self._system)
+        changed = signature != self._signature or numbers(self._folder.policies) != self._numbers
         # What is wrong may be mended elsewhere: a user be created.
-        if signature != self._signature or self._folder.errors:
+        if changed or self._folder.errors:
             self._folder = files.load(self._system, good)
             self._matcher = Matcher(self._folder.policies)
             self._signature = signature
+            self._numbers = numbers(self._folder.policies)
         return self._folder
 
     def _waits(self) -> str | None:
@@ -156,14 +162,25 @@ def _register(device: Device, coming: Mapping[int, Task], matching: Matching, ma
     reasons: dict[int, str] = {}
     areas: dict[tuple[int, bool], Area] = {}
     with contextlib.ExitStack() as opened:
-        for pid, task in coming.items():
+        for task in coming.values():
             domain = task.domain, task.zero_pages
             if domain not in areas:
                 areas[domain] = opened.enter_context(device.create_area())
                 areas[domain].set_domain(task.domain, system=True, zero_pages=task.zero_pages)
-            why = tasks.register(areas[domain], task, matching[pid][1], matcher)
-            if why is not None:
-                reasons[pid] = why
+        waiting = list(coming)
+        while waiting:
+            some, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+            with contextlib.ExitStack() as memories:
+                came = []
+                for pid in some:
+                    task = coming[pid]
+                    area = areas[task.domain, task.zero_pages]
+                    one = tasks.register(area, task, matching[pid][1], matcher, memories)
+                    if isinstance(one, str):
+                        reasons[pid] = one
+                    else:
+                        came.append(one)
+                reasons.update(tasks.take_back_strangers(device, came))
     return reasons
 
 

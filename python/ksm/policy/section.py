@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ksm.policy.model import Match, Policy, PolicyError, domain_number
@@ -97,6 +97,11 @@ def _flags(given: Mapping[str, str]) -> _Bad | None:
 
 def _flag(given: Mapping[str, str], key: str) -> bool:
     return _BOOLEANS[given.get(key, "no").lower()]
+
+
+def numbers(policies: Iterable[Policy]) -> dict[str, int | None]:
+    """Return the numbers that users of policies have now, None for those that are gone."""
+    return {p.match.user: _uid(p.match.user) for p in policies if p.match.user is not None}
 
 
 def _uid(user: str) -> int | None:
