@@ -91,7 +91,8 @@ def _foreign(text: str, ours: re.Pattern[str]) -> list[str]:
 def read(path: str) -> str:
     """Return the text of *path*, empty when there is no such file."""
     try:
-        with open(path, encoding="utf-8") as stream:
+        # What others wrote there is kept, in whatever encoding it is.
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()
     except FileNotFoundError:
         return ""
@@ -104,7 +105,7 @@ def write(module: Mover, path: str, text: str) -> None:
             os.unlink(path)
         return
     fd, temporary = tempfile.mkstemp(dir=module.tmpdir)
-    with os.fdopen(fd, "w", encoding="utf-8") as stream:
+    with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(text)
     module.atomic_move(temporary, path)
     os.chmod(path, 0o644)

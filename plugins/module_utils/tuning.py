@@ -12,6 +12,7 @@ from . import client, persistence
 
 if not client.IMPORT_ERROR:
     from ksm.engine import Engine, select
+    from ksm.errors import KsmError
     from ksm.tunables import TUNABLES, Change, apply, validate
 
 OTHER = {"module": "kernel", "kernel": "module"}
@@ -139,8 +140,18 @@ class KsmTunables:
             yield
         except BaseException:
             if not self.check:
-                apply(other, change.before)
+                self.put_back(other, change)
             raise
+
+    @staticmethod
+    def put_back(engine: Engine, change: Change) -> None:
+        """Undo a change, because of an error that is to be told, and not one that this meets."""
+        before = dict(change.before)
+        # The advisor sets it.
+        if before.get("advisor_mode") == "scan-time":
+            before.pop("pages_to_scan", None)
+        with contextlib.suppress(KsmError, OSError):
+            apply(engine, before)
 
     def set(self, wanted: dict[str, Any], other_stops: bool) -> Change:
         if not self.engine.present():
@@ -166,8 +177,7 @@ class KsmTunables:
             for file in files:
                 with contextlib.suppress(OSError):
                     persistence.write(self.module, file.path, file.before)
-            if change.before:
-                apply(self.engine, change.before)
+            self.put_back(self.engine, change)
             raise
 
     def run(self) -> dict[str, Any]:

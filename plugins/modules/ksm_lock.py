@@ -76,9 +76,12 @@ token:
   sample: 5f3a9c1e
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -91,10 +94,22 @@ class Lock:
     def __init__(self, path: str) -> None:
         self.path = path
 
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Nobody else looks and acts in between."""
+        os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+        fd = os.open(f"{self.path}.guard", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
     def holder(self) -> dict[str, str] | None:
         """Return who holds it, None when nobody does."""
-        text = persistence.read(self.path)
-        return json.loads(text) if text else None
+        if not os.path.exists(self.path):
+            return None
+        return json.loads(persistence.read(self.path))
 
     def make(self, holder: dict[str, str]) -> bool:
         """Take it, unless it is taken."""
@@ -103,6 +118,9 @@ class Lock:
         whole = f"{self.path}.{holder['token']}"
         with open(whole, "w", encoding="utf-8") as stream:
             json.dump(holder, stream)
+            # After a power cut an empty lock would be nobody's.
+            stream.flush()
+            os.fsync(stream.fileno())
         try:
             # Unlike a rename, a link never replaces, and it brings its contents along.
             os.link(whole, self.path)
@@ -167,8 +185,10 @@ def build_module() -> AnsibleModule:
 def main() -> None:
     module = build_module()
     lock = Lock(module.params["path"])
+    act = hold if module.params["state"] == "held" else free
     try:
-        result = (hold if module.params["state"] == "held" else free)(module, lock)
+        with contextlib.nullcontext() if module.check_mode else lock.guarded():
+            result = act(module, lock)
     except (OSError, ValueError, KeyError) as error:
         module.fail_json(
             msg=f"the lock {lock.path} cannot be read or written: {error!r}."

@@ -253,7 +253,13 @@ def build_module() -> AnsibleModule:
 
 def main() -> None:
     module = build_module()
-    module.exit_json(**KsmModule(module).run())
+    try:
+        module.exit_json(**KsmModule(module).run())
+    except OSError as error:
+        module.fail_json(
+            msg=f"{BOOT_FILE} cannot be written: {error}. Remedy: look whether its file system is full or read-only,"
+            " and run this again"
+        )
 
 
 if __name__ == "__main__":

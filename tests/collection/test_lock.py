@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,25 @@ def test_whoever_comes_between_looking_and_taking_wins(path: Path, monkeypatch: 
     monkeypatch.setattr(ksm_lock.Lock, "holder", slow)
     with pytest.raises(Failed, match="bob@c2 holds"):
         run(path)
+
+
+def test_what_a_power_cut_left_is_no_lock_that_could_be_broken(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(ValueError, match="Expecting value"):
+        run(path)
+
+
+def test_looking_and_taking_is_one(path: Path) -> None:
+    lock, done = ksm_lock.Lock(str(path)), threading.Event()
+
+    def second() -> None:
+        with ksm_lock.Lock(str(path)).guarded():
+            done.set()
+
+    other = threading.Thread(target=second)
+    with lock.guarded():
+        other.start()
+        assert not done.wait(0.2)
+    other.join()
+    assert done.is_set()

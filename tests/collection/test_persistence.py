@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ansible_collections.ksm.fleet.plugins.module_utils import persistence
+
+from fakes import FakeModule
 
 MODULE = persistence.FORMATS["module"]
 KERNEL = persistence.FORMATS["kernel"]
@@ -51,3 +55,13 @@ def test_run_comes_last() -> None:
 
 def test_a_bare_option_is_a_switch() -> None:
     assert MODULE.parse("options ksm adopt_mergeable run=1\n") == {"adopt_mergeable": 1, "run": 1}
+
+
+def test_lines_in_another_encoding_are_kept(scratch: Path) -> None:
+    file = scratch / "ksm.conf"
+    file.write_bytes(b"# f\xfcr den G\xe4stebetrieb\noptions ksm run=1\n")
+    module, form = FakeModule(scratch, False), persistence.FORMATS["module"]
+    text = persistence.read(str(file))
+    persistence.write(module, str(file), persistence.render(form, text, {"run": 0}))
+    assert b"# f\xfcr den G\xe4stebetrieb\n" in file.read_bytes()
+    assert b"run=0" in file.read_bytes()
