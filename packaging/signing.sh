@@ -58,7 +58,9 @@ end() {
 finish_repository() {
 	(cd "$new" && printf '%s\n' "$1" && find . -type f | sort) >"$scratch/stamp"
 	mv "$scratch/stamp" "$new/.built-from"
-	rm -rf "$repository"
+	# Who fetches meanwhile misses it for a moment only.
+	[[ ! -e $repository ]] || mv "$repository" "$new.old"
 	mv "$new" "$repository"
+	rm -rf "$new.old"
 	echo "$repository"
 }

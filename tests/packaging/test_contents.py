@@ -152,7 +152,8 @@ def test_dependencies(packages: dict[str, Package], version: str) -> None:
     dkms, tools = packages["ksm-dkms"], packages["ksm-tools"]
     # 3.0.3-4 is the first that knows BUILD_EXCLUSIVE_CONFIG.
     assert dkms.field("Depends") == "dkms (>= 3.0.3-4~)"
-    assert dkms.field("Recommends").startswith("linux-headers-amd64 | ")
+    # Debian 13's bring a kernel along, and of another kind than the one that runs.
+    assert dkms.field("Recommends") == ""
     assert tools.field("Depends").split(", ") == [f"python3-ksm (= {version})", "python3:any"]
     # Debian's ksmtuned has a /usr/sbin/ksmctl of its own.
     assert tools.field("Conflicts") == tools.field("Replaces") == "ksmtuned"

@@ -158,6 +158,11 @@ def test_an_upgrade_without_headers(root: Root, debian: Debian, version: str) ->
     said = root.run(f"{INSTALL} ksm-dkms={GOOD}").stdout
     assert modules(root) == {**dict.fromkeys(debian.kernels, GOOD), old: version}
     assert f"Kernel {old} keeps ksm.ko {version} until {GOOD} is built for it." in said
+    # What is kept, and has no source, is in no other kernel's way.
+    before = modules(root)
+    for kernel in debian.kernels:
+        root.run(f"/etc/kernel/postinst.d/dkms {kernel}")
+    assert modules(root) == before
 
 
 def test_a_kernel_that_is_refused(root: Root, debian: Debian, version: str) -> None:
