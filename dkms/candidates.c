@@ -208,6 +208,9 @@ static unsigned int ks_entries_seen(struct ks_entries *t, u32 sum, struct page *
 		u8 ahead = ks_entry_until(e) - ks_pass;
 
 		twice = ks_entry_twice(e);
+		/* An entry that goes on counting outlives the numbers of passes. */
+		if ((u8)(ks_pass - twice) > 1)
+			twice = ks_pass - 2;
 		/* In one pass a page is met once, but for one that fork() shares. */
 		if (ks_entry_tag(e) != tag || (ahead == 1 && !ks_page_is_shared(page))) {
 			seen = KS_SEEN;

@@ -141,6 +141,21 @@ CASE(smart, alike, 60)
 	require(engine_read("pages_volatile") == 0, "%s", engine_state());
 }
 
+/* Numbers of passes come again: none is to be taken for one that is just over. */
+CASE(smart, alike_for_long, 120)
+{
+	char *p = mem_map(N);
+
+	sentinel();
+	fill_alike(p);
+	area_with(p, N);
+	engine_merge(1, 1);
+	for (int i = 0; i < 10; i++) {
+		engine_passes(56);
+		engine_expect(1, 1);
+	}
+}
+
 /*
  * And find who is equal to them. Of those of one sample each is taken for the first
  * that merged, once, and read in two passes more.
