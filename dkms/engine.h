@@ -226,6 +226,8 @@ enum ks_action {
  * @read:   pages that were hashed
  * @trusted: pages that were taken for what they were when hashed last
  * @napped: those of them that were not even looked up
+ * @at_rest: merged pages, and the zero page, that were met
+ * @absent: slots with nothing in them that were looked at
  * @napping: blocks that were passed by
  * @cut_before: before its first slot there is more of the mapping
  * @cut_behind: behind its last one there is more
@@ -262,6 +264,8 @@ struct ks_batch {
 	unsigned int read;
 	unsigned int trusted;
 	unsigned int napped;
+	unsigned int at_rest;
+	unsigned int absent;
 	u8 napping;
 	bool cut_before;
 	bool cut_behind;
@@ -375,7 +379,8 @@ void ks_zeros_sweep(struct ks_mm *km);
 void ks_zeros_free(struct ks_mm *km);
 unsigned int ks_zeros_find(struct mm_struct *mm, unsigned long *index,
 			   unsigned long *found);
-void ks_zeros_unmerged(struct mm_struct *mm, unsigned long index);
+void ks_zeros_unmerged(struct mm_struct *mm, unsigned long index, const unsigned long *found,
+		       unsigned int nr);
 unsigned long ks_zeros_count(void);
 unsigned long ks_zeros_bytes(void);
 

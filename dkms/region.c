@@ -290,6 +290,7 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	struct ks_user *user, *spare_user;
 	struct ks_mm *km, *spare_mm;
 	struct ks_region *new;
+	bool idle = false;
 	int err = -ENOMEM;
 
 	if (!addr && !length)
@@ -326,6 +327,7 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	else if (children == KS_CHILDREN_JOIN)
 		new->family = area->family ?: ks_family_new();
 	new->unlimited = children && capable(CAP_SYS_RESOURCE);
+	idle = list_empty(&ks_mms);
 	km = ks_mm_find(mm);
 	if (!km) {
 		km = ks_mm_insert(spare_mm, mm);
@@ -341,7 +343,8 @@ int ks_region_add(struct mm_struct *mm, struct ks_area *area, bool detached,
 	new = NULL;
 unlock:
 	up_write(&ks_lock);
-	if (!err)
+	/* Else it comes with its turn: nobody is to end pauses between scans at will. */
+	if (!err && idle)
 		ks_thread_kick();
 free:
 	kfree(spare_mm);

@@ -33,8 +33,8 @@
 
 /* So many pages can be visited, and found in no need of it, while one is read. */
 #define KS_TRUSTED_PER_READ	8U
-/* So many pages are left out with their block while one of those is visited. */
-#define KS_NAPPED_PER_TRUSTED	16U
+/* So many are left out with their block, or not there, while one of those is visited. */
+#define KS_PASSED_BY_PER_TRUSTED	16U
 
 /* Ticks in which an address space is tried whose mmap_lock is taken. */
 #define KS_BUSY_TICKS		16U
@@ -53,6 +53,7 @@ DEFINE_MUTEX(ks_scan_turn);
 /* Where the scan is. No km: between two passes. */
 static struct {
 	struct ks_mm *km;
+	u64 last;			/* id of the pass' last km */
 	unsigned long addr;
 	unsigned int busy;
 	unsigned long tried;		/* jiffies */
@@ -76,8 +77,9 @@ static struct ks_batch *ks_batch;
 /* Pages that a huge page took beyond its scan's share. */
 static unsigned int ks_debt;
 
-/* Pages that were not read, and not yet charged. */
+/* Pages that were not read, or not even visited, and not yet charged. */
 static unsigned int ks_trusted;
+static unsigned int ks_passed_by;
 
 enum ks_step {
 	KS_STEP_TAKEN,	/* there is work to do */
@@ -117,13 +119,18 @@ void ks_scan_exit(void)
 	ks_batch_free(ks_batch);
 }
 
+/*
+ * Those that have come since the pass began are for the next one: or who comes and
+ * goes, and is queued behind all others each time, could keep a pass from ending.
+ */
 static void ks_cursor_next_mm(void)
 {
 	struct ks_mm *km = ks_cursor.km;
 
 	ks_cursor.addr = 0;
 	ks_cursor.busy = 0;
-	if (list_is_last(&km->link, &ks_mms)) {
+	if (list_is_last(&km->link, &ks_mms) ||
+	    list_next_entry(km, link)->id > ks_cursor.last) {
 		ks_cursor.km = NULL;
 		ks_cursor.pass_done = true;
 	} else {
@@ -240,6 +247,7 @@ static bool ks_begin_pass(void)
 		ks_tidy();
 		return false;
 	}
+	ks_cursor.last = list_last_entry(&ks_mms, struct ks_mm, link)->id;
 	ks_advisor_pass_began();
 	trace_ks_pass_begin(ks_counters.full_scans + 1);
 	return true;
@@ -399,7 +407,10 @@ static void ks_charge(struct ks_scan *scan, const struct ks_batch *b)
 	unsigned int pages = scan->pages + b->reserved;
 	unsigned int cost = b->read;
 
-	ks_trusted += b->trusted - b->napped + b->napped / KS_NAPPED_PER_TRUSTED;
+	ks_passed_by += b->napped + b->absent;
+	ks_trusted += b->trusted - b->napped + b->at_rest +
+		      ks_passed_by / KS_PASSED_BY_PER_TRUSTED;
+	ks_passed_by %= KS_PASSED_BY_PER_TRUSTED;
 	cost += ks_trusted / KS_TRUSTED_PER_READ;
 	ks_trusted %= KS_TRUSTED_PER_READ;
 	/* Nothing is for nothing, or a pass over such memory would have no pause. */

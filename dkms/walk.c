@@ -169,9 +169,12 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 			continue;
 		}
 		pte = READ_ONCE(*ptep);
-		if (!pte_present(pte))
+		if (!pte_present(pte)) {
+			b->absent++;
 			continue;
+		}
 		if (pte_special(pte)) {
+			b->at_rest++;
 			if (is_zero_pfn(pte_pfn(pte)))
 				__set_bit(slot, b->settled);
 			continue;
@@ -185,6 +188,7 @@ static bool ks_collect_ptes(pte_t *ptep, unsigned long addr, void *arg)
 				continue;
 			orphan = ks_page_is_orphan(page, pte);
 			if (!orphan) {
+				b->at_rest++;
 				__set_bit(slot, b->settled);
 				continue;
 			}
@@ -290,6 +294,8 @@ unsigned long ks_walk_collect(struct ks_mm *km, unsigned long start,
 	bitmap_zero(b->settled, KS_BATCH);
 	b->napping = 0;
 	b->napped = 0;
+	b->at_rest = 0;
+	b->absent = 0;
 	b->nr = 0;
 	b->reserved = 0;
 	b->passed_over = 0;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "ksmtest.h"
+#include "remote.h"
 
 #define USERS 3
 #define NEWCOMER USERS
@@ -220,4 +221,65 @@ CASE(hostile, come_and_go, 120)
 		peer_end(&one);
 	}
 	require(!chmod("/dev/ksm", 0600), "chmod: %s", strerror(errno));
+}
+
+/* Who comes and goes all the time is behind all others each time, and must not keep a pass from ending. */
+CASE(hostile, queue_jumpers, 60)
+{
+	enum { JUMPERS = 6, PAGES = 512, MEANWHILE = 10 };
+	struct remote r[JUMPERS];
+	int mem[JUMPERS], area = area_new();
+	long long before;
+	double until;
+
+	for (int i = 0; i < JUMPERS; i++) {
+		char *p;
+
+		r[i] = remote_start();
+		p = remote_map(&r[i], PAGES);
+		remote_fill(&r[i], p, PAGES, PAGES, 10000 * (i + 1));
+		mem[i] = mem_open(r[i].peer.pid);
+		require(!task_add(area, mem[i], NULL, 0, KSM_TASK_WHOLE), "KSM_REGISTER_TASK");
+	}
+	/* All of them take 50 ms and more, and come anew every few milliseconds. */
+	engine_pace(64, 1);
+	engine_start();
+	before = engine_read("full_scans");
+	until = now() + 3 * patience;
+	for (int i = 0; now() < until; i = (i + 1) % JUMPERS) {
+		require(!task_remove(area, mem[i], NULL, KSM_TASK_WHOLE), "KSM_REMOVE_TASK");
+		require(!task_add(area, mem[i], NULL, 0, KSM_TASK_WHOLE), "KSM_REGISTER_TASK");
+		nap_ms(1);
+	}
+	require(engine_read("full_scans") - before >= MEANWHILE, "%lld passes ended in all that time",
+		engine_read("full_scans") - before);
+	for (int i = 0; i < JUMPERS; i++)
+		remote_end(&r[i]);
+}
+
+/* Nor does it make the scan hurry on: others' memory is not to be looked at more often for it. */
+CASE(hostile, no_hurry, 60)
+{
+	enum { PAGES = 2048, PER_SCAN = 32, PAUSE = 250, SCANS = 8 };
+	char *p = mem_map(PAGES), *q = mem_map(2);
+	int area = area_new();
+	long long before;
+	double began;
+
+	mem_fill(p, PAGES, PAGES, 100);
+	area_with(p, PAGES);
+	engine_pace(PER_SCAN, PAUSE);
+	engine_start();
+	before = engine_read("pages_scanned");
+	began = now();
+	while (now() < began + SCANS * PAUSE / 1000.0) {
+		require(!region_add(area, q, 2), "registering");
+		require(!region_remove(area, q), "removing");
+		nap_ms(1);
+	}
+	/* On a busy machine the loop may end late. */
+	require(engine_read("pages_scanned") - before <=
+		(3 + (now() - began) * 1000 / PAUSE) * PER_SCAN,
+		"%lld pages were read in %.1f s", engine_read("pages_scanned") - before,
+		now() - began);
 }

@@ -104,6 +104,28 @@ CASE(scan, volatile_left_alone, 60)
 	mem_check(p, N, 1, 7);
 }
 
+/* What is merged costs a look each pass, and so has its share of what a scan may do. */
+CASE(scan, merged_pages_are_counted, 60)
+{
+	enum { PAGES = 4096, PER_SCAN = 16, PER_READ = 8 };
+	char *p = mem_map(PAGES);
+	long long passes;
+	double began;
+
+	mem_fill(p, PAGES, 64, 100);
+	area_with(p, PAGES);
+	engine_merge(64, PAGES - 64);
+	engine_pace(PER_SCAN, 20);
+	engine_passes(1);
+	passes = engine_read("full_scans");
+	began = now();
+	nap_ms(2000);
+	passes = engine_read("full_scans") - passes;
+	require(passes <= 1 + (now() - began) / 0.02 * PER_SCAN * PER_READ / PAGES,
+		"%lld passes in %.1f s", passes, now() - began);
+	require(engine_read("pages_sharing") == PAGES - 64, "%s", engine_state());
+}
+
 /* As many pages as asked for, and the next scan goes on after them. */
 CASE(scan, exact_pages, 60)
 {
