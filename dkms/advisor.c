@@ -48,12 +48,14 @@ static struct {
 	u64 pages;
 	u64 scans;
 	u64 wall;
-	u64 work;
+	u64 busy;		/* of it, amid scans */
+	u64 work;		/* of all threads */
 	unsigned int late;	/* target times that are over */
 
 	u64 owed;		/* by all scans so far */
 	u64 wall_start;		/* of the scan under way */
 	u64 work_start;
+	u64 busy_now;
 } ks_advisor;
 
 static bool ks_advisor_active(void)
@@ -89,12 +91,12 @@ static u64 ks_advisor_target(void)
 static u64 ks_advisor_next(void)
 {
 	u64 target = max(ks_advisor_target(), ks_advisor_time_for(ks_advisor.work));
-	u64 pauses = ks_advisor.wall - min(ks_advisor.wall, ks_advisor.work);
+	u64 pauses = ks_advisor.wall - min(ks_advisor.wall, ks_advisor.busy);
 	u64 pages = div64_u64(ks_advisor.pages, max(ks_advisor.scans, 1ULL));
 
 	/* In milliseconds the product fits. */
 	target = div_u64(target, NSEC_PER_MSEC);
-	target -= min(target, div_u64(ks_advisor.work, NSEC_PER_MSEC));
+	target -= min(target, div_u64(ks_advisor.busy, NSEC_PER_MSEC));
 	pauses = div_u64(pauses, NSEC_PER_MSEC);
 	if (!target)
 		return U32_MAX;
@@ -108,6 +110,7 @@ static void ks_advisor_new_pass(bool whole)
 	ks_advisor.pages = 0;
 	ks_advisor.scans = 0;
 	ks_advisor.wall = 0;
+	ks_advisor.busy = 0;
 	ks_advisor.work = 0;
 	ks_advisor.late = 0;
 }
@@ -165,6 +168,7 @@ u64 ks_advisor_pause(u64 us)
 {
 	u64 work = ks_team_runtime() - ks_advisor.work_start;
 
+	ks_advisor.busy_now = ktime_get_ns() - ks_advisor.wall_start;
 	if (!ks_advisor_active())
 		return us;
 	/* The time that the work took is a part of it; next time counts that. */
@@ -190,6 +194,7 @@ void ks_advisor_scan_ended(void)
 	}
 	ks_advisor.owed = owed - min(owed, wall);
 	ks_advisor.wall += wall;
+	ks_advisor.busy += ks_advisor.busy_now;
 	ks_advisor.work += work;
 	ks_advisor.scans++;
 

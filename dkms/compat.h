@@ -198,18 +198,22 @@ static inline void ks_shrinker_unregister(struct ks_shrinker *s)
 
 /*
  * May its owner dump and trace it, as is the default? A mark of the address
- * space, and of the process since 7.3. Context: RCU.
+ * space, and of the process since 7.3. Who asks has read its credentials: those
+ * change after the mark has, see commit_creds(). Context: RCU.
  */
 #ifdef KS_HAVE_EXEC_STATE
 static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm_struct *mm)
 {
-	const struct task_exec_state *state = rcu_dereference(process->exec_state);
+	const struct task_exec_state *state;
 
+	smp_rmb();
+	state = rcu_dereference(process->exec_state);
 	return state && READ_ONCE(state->dumpable) == TASK_DUMPABLE_OWNER;
 }
 #else
 static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm_struct *mm)
 {
+	smp_rmb();
 	return get_dumpable(mm) == SUID_DUMP_USER;
 }
 #endif
@@ -229,12 +233,20 @@ static inline bool ks_mm_readable_by(struct mm_struct *mm, kuid_t *uid)
 
 	rcu_read_lock();
 	owner = rcu_dereference(mm->owner);
-	if (owner && ks_process_is_dumpable(owner, mm)) {
-		*uid = __task_cred(owner)->euid;
-		readable = true;
+	if (owner) {
+		const struct cred *cred = __task_cred(owner);
+
+		*uid = cred->euid;
+		readable = uid_eq(cred->uid, *uid) && uid_eq(cred->suid, *uid) &&
+			   ks_process_is_dumpable(owner, mm);
 	}
 	rcu_read_unlock();
 	return readable;
+}
+
+static inline bool ks_knows_memcgs(void)
+{
+	return !mem_cgroup_disabled();
 }
 
 /* A number for the memory cgroup of @mm, which no other has or ever gets. */
@@ -252,6 +264,11 @@ static inline u64 ks_mm_memcg_serial(struct mm_struct *mm)
 #else
 #define KS_KNOWS_OWNERS		false
 static inline bool ks_mm_readable_by(struct mm_struct *mm, kuid_t *uid)
+{
+	return false;
+}
+
+static inline bool ks_knows_memcgs(void)
 {
 	return false;
 }

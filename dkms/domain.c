@@ -42,8 +42,9 @@ static bool ks_use_zero_pages;
 
 static bool ks_domain_mode_works(enum ks_domain_mode mode)
 {
-	return KS_KNOWS_OWNERS ||
-	       (mode != KS_DOMAIN_MODE_USER && mode != KS_DOMAIN_MODE_CGROUP);
+	if (mode == KS_DOMAIN_MODE_CGROUP)
+		return ks_knows_memcgs();
+	return KS_KNOWS_OWNERS || mode != KS_DOMAIN_MODE_USER;
 }
 
 enum ks_domain_mode ks_domain_mode_get(void)

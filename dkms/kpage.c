@@ -58,10 +58,12 @@
 static_assert((u64)KS_PAGE_SHARING_DEFAULT * PID_MAX_LIMIT <= KS_KPAGE_USERS_MAX);
 
 /*
- * Counting walks all kpages, so a reader in a loop gets what was counted. After
- * a pass, whose end many wait for, it is done anew: a pass costs more than that.
+ * Counting walks all kpages, so a reader in a loop gets what was counted: for a
+ * while, and for so many times as long as it took. After a pass, whose end many
+ * wait for, it is done anew: a pass costs more than that.
  */
 #define KS_COUNT_INTERVAL	(HZ / 5)
+#define KS_COUNT_SHARE		10U
 
 /* Shelved kpages that are looked at for the successor of a full one. */
 #define KS_SUCCESSOR_LOOKS	8U
@@ -102,7 +104,13 @@ static struct ks_reserve *ks_reserves;
 static unsigned long ks_nr_kpages;
 static unsigned long ks_nr_chains;
 static unsigned long ks_nr_dups;
+/* What was counted last, if it was, and how long that will do. */
 static bool ks_counted;
+static struct {
+	unsigned long shared;
+	unsigned long sharing;
+	unsigned long until;		/* jiffies */
+} ks_count;
 /* Some that are not in ks_samples should be. */
 static bool ks_samples_missing;
 
@@ -566,7 +574,7 @@ void ks_kpages_reap(void)
 {
 	struct page *page, *next;
 
-	ks_counted = false;
+	WRITE_ONCE(ks_counted, false);
 	list_for_each_entry_safe(page, next, &ks_kpages, lru) {
 		if (page_count(page) == 1)
 			ks_kpage_free(ks_kpage_of(page));
@@ -638,11 +646,11 @@ void ks_kpages_prune(void)
 	}
 }
 
-/* As sysfs shows them. Context: ks_lock held. */
+/* As sysfs shows them. Context: any. */
 void ks_kpages_count_chains(unsigned long *chains, unsigned long *dups)
 {
-	*chains = ks_nr_chains;
-	*dups = ks_nr_dups;
+	*chains = READ_ONCE(ks_nr_chains);
+	*dups = READ_ONCE(ks_nr_dups);
 }
 
 /**
@@ -656,40 +664,55 @@ bool ks_kpages_in_use(void)
 	return ks_nr_kpages;
 }
 
+static bool ks_count_holds(void)
+{
+	return READ_ONCE(ks_counted) && time_before(jiffies, READ_ONCE(ks_count.until));
+}
+
+/* Context: ks_lock held for writing. */
+static void ks_count_anew(void)
+{
+	unsigned long shared = 0, sharing = 0, began = jiffies;
+	struct page *page;
+
+	list_for_each_entry(page, &ks_kpages, lru) {
+		int users = ks_kpage_users(ks_kpage_of(page));
+
+		if (users > 0) {
+			shared++;
+			sharing += users - 1;
+		}
+		cond_resched();
+	}
+	WRITE_ONCE(ks_count.shared, shared);
+	WRITE_ONCE(ks_count.sharing, sharing);
+	WRITE_ONCE(ks_count.until, jiffies + KS_COUNT_INTERVAL +
+				   KS_COUNT_SHARE * (jiffies - began));
+	WRITE_ONCE(ks_counted, true);
+}
+
 /**
  * ks_kpages_count - count the merged pages that are in use
  * @shared:  out: merged pages that something maps
  * @sharing: out: mappings of them beyond the first, which is the pages saved
  *
- * Context: ks_lock held.
+ * Context: process context, takes ks_lock where it has to count anew.
  */
 void ks_kpages_count(unsigned long *shared, unsigned long *sharing)
 {
-	static unsigned long last_shared, last_sharing, last_time;
-	struct page *page;
-
-	if (!ks_counted || time_after(jiffies, last_time + KS_COUNT_INTERVAL)) {
-		last_shared = 0;
-		last_sharing = 0;
-		list_for_each_entry(page, &ks_kpages, lru) {
-			int users = ks_kpage_users(ks_kpage_of(page));
-
-			if (users > 0) {
-				last_shared++;
-				last_sharing += users - 1;
-			}
-			cond_resched();
-		}
-		last_time = jiffies;
-		ks_counted = true;
+	if (!ks_count_holds()) {
+		down_write(&ks_lock);
+		if (!ks_count_holds())
+			ks_count_anew();
+		up_write(&ks_lock);
 	}
-	*shared = last_shared;
-	*sharing = last_sharing;
+	*shared = READ_ONCE(ks_count.shared);
+	*sharing = READ_ONCE(ks_count.sharing);
 }
 
 unsigned long ks_kpages_bytes(void)
 {
-	return ks_nr_kpages * sizeof(struct ks_kpage);
+	return READ_ONCE(ks_nr_kpages) * sizeof(struct ks_kpage);
 }
 
 /*

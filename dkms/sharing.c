@@ -171,9 +171,7 @@ static ssize_t stable_node_chains_show(struct device *dev, struct device_attribu
 {
 	unsigned long chains, dups;
 
-	down_write(&ks_lock);
 	ks_kpages_count_chains(&chains, &dups);
-	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", chains);
 }
 static DEVICE_ATTR_RO(stable_node_chains);
@@ -183,9 +181,7 @@ static ssize_t stable_node_dups_show(struct device *dev, struct device_attribute
 {
 	unsigned long chains, dups;
 
-	down_write(&ks_lock);
 	ks_kpages_count_chains(&chains, &dups);
-	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", dups);
 }
 static DEVICE_ATTR_RO(stable_node_dups);

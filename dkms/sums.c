@@ -183,7 +183,7 @@ static void ks_sums_free_one(struct ks_mm *km, struct ks_sums *s)
  * ks_sums_sweep - free what this pass did not use
  * @km: the address space, which the pass went through
  *
- * Context: ks_lock held for writing.
+ * Context: ks_lock held for writing. May sleep.
  */
 void ks_sums_sweep(struct ks_mm *km)
 {
@@ -192,6 +192,7 @@ void ks_sums_sweep(struct ks_mm *km)
 
 	/* To search an array of addresses to its ends costs more than all it has. */
 	xa_for_each_range(&km->sums, index, s, km->sums_first, km->sums_last) {
+		cond_resched();
 		if (s->met) {
 			ks_sums_drop(km, s, ~s->used);
 			s->met = false;
@@ -212,8 +213,10 @@ void ks_sums_free(struct ks_mm *km)
 	unsigned long index;
 	struct ks_sums *s;
 
-	xa_for_each(&km->sums, index, s)
+	xa_for_each(&km->sums, index, s) {
 		ks_sums_free_one(km, s);
+		cond_resched();
+	}
 	xa_destroy(&km->sums);
 }
 

@@ -15,7 +15,6 @@
 
 static unsigned long ks_metadata_bytes(void)
 {
-	lockdep_assert_held(&ks_lock);
 	return ks_sums_bytes() + ks_candidates_bytes() + ks_kpages_bytes() + ks_domains_bytes() +
 	       ks_zeros_bytes();
 }
@@ -139,9 +138,7 @@ static ssize_t pages_shared_show(struct device *dev, struct device_attribute *at
 {
 	unsigned long shared, sharing;
 
-	down_write(&ks_lock);
 	ks_kpages_count(&shared, &sharing);
-	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", shared);
 }
 static DEVICE_ATTR_RO(pages_shared);
@@ -151,9 +148,7 @@ static ssize_t pages_sharing_show(struct device *dev, struct device_attribute *a
 {
 	unsigned long shared, sharing;
 
-	down_write(&ks_lock);
 	ks_kpages_count(&shared, &sharing);
-	up_write(&ks_lock);
 	return sysfs_emit(buf, "%lu\n", sharing);
 }
 static DEVICE_ATTR_RO(pages_sharing);
@@ -164,10 +159,8 @@ static ssize_t general_profit_show(struct device *dev, struct device_attribute *
 	unsigned long shared, sharing;
 	long profit;
 
-	down_write(&ks_lock);
 	ks_kpages_count(&shared, &sharing);
 	profit = (sharing + ks_zeros_count()) * PAGE_SIZE - ks_metadata_bytes();
-	up_write(&ks_lock);
 	return sysfs_emit(buf, "%ld\n", profit);
 }
 static DEVICE_ATTR_RO(general_profit);
@@ -175,12 +168,7 @@ static DEVICE_ATTR_RO(general_profit);
 static ssize_t metadata_bytes_show(struct device *dev, struct device_attribute *attr,
 				   char *buf)
 {
-	unsigned long bytes;
-
-	down_write(&ks_lock);
-	bytes = ks_metadata_bytes();
-	up_write(&ks_lock);
-	return sysfs_emit(buf, "%lu\n", bytes);
+	return sysfs_emit(buf, "%lu\n", ks_metadata_bytes());
 }
 static DEVICE_ATTR_RO(metadata_bytes);
 

@@ -118,7 +118,7 @@ static int ks_unmerge_zeros(const struct ks_extent *x, struct ks_unmerge *u)
 			break;
 		/* What else is noted of it the next pass looks at. */
 		if (whole && !kept)
-			ks_zeros_unmerged(x->mm, index);
+			ks_zeros_unmerged(x->mm, index, u->found, nr);
 		u->kept += kept;
 		u->total += nr - kept;
 		cond_resched();

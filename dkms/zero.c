@@ -231,16 +231,30 @@ unsigned int ks_zeros_find(struct mm_struct *mm, unsigned long *index,
 	return nr;
 }
 
-/* Those of this batch are unmerged. Context: process context, takes ks_lock. */
-void ks_zeros_unmerged(struct mm_struct *mm, unsigned long index)
+/**
+ * ks_zeros_unmerged - forget zero pages that are unmerged
+ * @mm:    the address space
+ * @index: the batch that they are in
+ * @found: their addresses
+ * @nr:    how many
+ *
+ * Others of the batch may have been merged meanwhile.
+ *
+ * Context: process context, takes ks_lock.
+ */
+void ks_zeros_unmerged(struct mm_struct *mm, unsigned long index, const unsigned long *found,
+		       unsigned int nr)
 {
 	struct ks_zeros *z;
 	struct ks_mm *km;
+	unsigned int i;
 
 	down_write(&ks_lock);
 	km = ks_mm_find(mm);
 	z = km ? xa_load(&km->zeros, index) : NULL;
-	if (z)
+	for (i = 0; z && i < nr; i++)
+		ks_zeros_forget(z, found[i] / PAGE_SIZE % KS_BATCH);
+	if (z && !z->nr)
 		ks_zeros_drop(km, index, z);
 	up_write(&ks_lock);
 }
@@ -253,5 +267,5 @@ unsigned long ks_zeros_count(void)
 
 unsigned long ks_zeros_bytes(void)
 {
-	return ks_nr_zeros * sizeof(struct ks_zeros);
+	return READ_ONCE(ks_nr_zeros) * sizeof(struct ks_zeros);
 }
