@@ -438,5 +438,5 @@ CASE(race, process_vm, 60)
 		require(*word <= 1, "page %d is damaged", i);
 		page_fill(p + i * PAGE, 0);	/* equal again */
 	}
-	engine_merge(1, 511);
+	engine_merge(2, 510);
 }

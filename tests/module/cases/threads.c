@@ -209,7 +209,7 @@ CASE(race, threads_come_and_go, 180)
 	writers_join(w, THREADS);
 	check_flipped(p, PAGES);
 	expect_seen(&seen);
-	engine_merge(1, PAGES - 1);
+	engine_merge(PAGES / 256, PAGES - PAGES / 256);
 }
 
 /*
