@@ -183,10 +183,15 @@ def test_the_memory_of_who_started_it_is_left_alone(
     driver.owners[child] = 1
     report = keeper.round()
     assert report.registered == [own]
-    assert [task.why for task in report.tasks if task.pid == child] == [tasks._SHARED]
+    assert [task.why for task in report.tasks if task.pid == child] == [tasks.SHARED]
     assert driver.domains() == {own: 7}
+    # Not for a moment in each round.
+    driver.fail["register"] = errno.EIO
+    report = keeper.round()
+    assert [task.why for task in report.tasks if task.pid == child] == [tasks.SHARED]
+    driver.fail.clear()
     driver.owners.clear()
-    assert keeper.round().registered == [child]
+    assert Keeper(tmp_path).round().registered == [child]
 
 
 def test_another_user_of_that_name(tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,6 +323,30 @@ def what_others_registered() -> None:
     settled()
 
 
+def one_that_has_not_come_to_execve() -> None:
+    """After vfork() it is the tenant's, and has the memory of its parent, which is not."""
+    code = f"""
+import ctypes
+libc = ctypes.CDLL(None)
+if not libc.vfork():
+    libc.setresuid({USER_C}, {USER_C}, {USER_C})
+    libc.sleep(1000000)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    try:
+        until(lambda: bool(listed.read_text()), "no child")
+        child = int(listed.read_text())
+        until(lambda: os.stat(f"/proc/{child}").st_uid == USER_C, "the child is not of the tenant")
+        until(lambda: f"process {child}: shares its memory with" in LOG.read_text(), "not told")
+        time.sleep(1)
+        assert domains() == wanted()
+        os.kill(child, signal.SIGKILL)
+    finally:
+        parent.kill()
+        parent.wait()
+
+
 def reload_of_the_module() -> None:
     """While the service runs; each is in its domain once. One that hands nothing over is seen, too."""
     passes(4)
@@ -404,6 +428,7 @@ STEPS: list[Callable[[], None]] = [
     to_another_group,
     a_bad_file_beside_good_ones,
     what_others_registered,
+    one_that_has_not_come_to_execve,
     reload_of_the_module,
     a_policy_that_is_removed,
     stopping_ends_nothing,

@@ -43,6 +43,8 @@ class Keeper:
         self._matcher = Matcher([])
         # Regions' numbers with their pids, where the pid is still the task that was noted.
         self._verified: set[tuple[int, int]] = set()
+        # Tasks that turned out to have another one's memory, until execve() makes them others.
+        self._strangers: dict[int, Task] = {}
 
     def round(self) -> Report:
         """Do one. Raises KsmError, OSError."""
@@ -129,6 +131,8 @@ class Keeper:
             pid: task if task.identity else task._replace(identity=identity(pid)) for pid, task in todo.kept.items()
         }
         coming = {pid: wanted(pid, identity(pid), matching[pid][1]) for pid in todo.register}
+        self._strangers = {pid: one for pid, one in self._strangers.items() if coming.get(pid) == one}
+        coming = {pid: task for pid, task in coming.items() if pid not in self._strangers}
         # Until they are gone.
         leaving = {one.region.pid for one in todo.removals} & noted.tasks.keys()
         going = {pid: noted.tasks[pid] for pid in leaving}
@@ -142,7 +146,9 @@ class Keeper:
                 removed.append(region.pid)
             elif why:
                 staying.append(why)
-        reasons = {**todo.taken, **_register(device, coming, matching, self._matcher)}
+        failed = _register(device, coming, matching, self._matcher)
+        self._strangers.update({pid: coming[pid] for pid, why in failed.items() if why == tasks.SHARED})
+        reasons = {**todo.taken, **dict.fromkeys(self._strangers, tasks.SHARED), **failed}
         came = {pid: task for pid, task in coming.items() if pid not in reasons}
         report = _report(folder, matching, {**kept, **came}, reasons, list(came), removed)
         return report._replace(kept=staying)

@@ -23,7 +23,7 @@ _OTHERS = (
 )
 
 
-_SHARED = (
+SHARED = (
     "shares its memory with a process that started it, as one does before execve(); it is taken when it has memory "
     "of its own"
 )
@@ -68,7 +68,7 @@ def take_back_strangers(device: Device, came: Sequence[Registered]) -> dict[int,
             continue
         try:
             area.remove_task(memory, whole=True, detached=True, children=task.children)
-            reasons[task.pid] = _SHARED
+            reasons[task.pid] = SHARED
         except KsmError as error:
             gone = _ended(error) or _errno(error) == errno.ENOENT
             reasons[task.pid] = "" if gone else str(error)
