@@ -206,14 +206,14 @@ static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm
 {
 	const struct task_exec_state *state;
 
-	smp_rmb();
+	smp_rmb(); /* see above */
 	state = rcu_dereference(process->exec_state);
 	return state && READ_ONCE(state->dumpable) == TASK_DUMPABLE_OWNER;
 }
 #else
 static inline bool ks_process_is_dumpable(struct task_struct *process, struct mm_struct *mm)
 {
-	smp_rmb();
+	smp_rmb(); /* see above */
 	return get_dumpable(mm) == SUID_DUMP_USER;
 }
 #endif

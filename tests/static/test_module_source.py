@@ -260,7 +260,7 @@ def test_every_file_says_its_license() -> None:
     )
     # Lists of words without comments; what debhelper reads, which debian/copyright speaks for.
     exempt = re.compile(
-        r"^(VERSION|\.gitignore|LICENSES/.*|tests/fleet/workload/sizes\.json|tests/sanity/ignore-.*\.txt"
+        r"^(VERSION|\.gitignore|LICENSES/.*|python/LICENSE|tests/fleet/workload/sizes\.json|tests/sanity/ignore-.*\.txt"
         r"|tests/collection/fixtures/.*\.txt"
         r"|debian/(README.source|changelog|clean|copyright|source/format|[^/]+\.(dirs|dkms|install|lintian-overrides|manpages)))$"
     )
