@@ -89,7 +89,7 @@ def test_python_package(rpms: dict[str, Rpm], source: Path, version: str) -> Non
     modules = below(source / "python", site, tree_files(source / "python", "ksm"))
     assert modules.items() <= files.items()
     metadata = {name.removeprefix(f"{site}/ksm_fleet-{version}.dist-info/") for name in set(files) - set(modules)}
-    assert metadata == {"INSTALLER", "METADATA", "WHEEL", "entry_points.txt"}
+    assert metadata == {"INSTALLER", "METADATA", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
     assert f"python(abi) = {PYTHON}" in rpms["python3-ksm"].query("--requires")
 
 
