@@ -128,13 +128,14 @@ def test_only_until_the_reboot(host: Host, run: Any) -> None:
     assert not host.exists(MODPROBE)
 
 
+def full_disk(_source: str, _destination: str) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_so_it_does_where_the_advisor_ran(host: Host, scratch: Path) -> None:
     """Whose pages_to_scan nobody may set."""
     host.add_module_engine(run="1", advisor_mode="none [scan-time]", pages_to_scan="500")
     module = FakeModule(scratch, **{**DEFAULTS, "tunables": {"advisor_mode": "none", "pages_to_scan": 1000}})
-
-    def full_disk(source: str, destination: str) -> None:
-        raise OSError(28, "No space left on device")
 
     module.atomic_move = full_disk  # type: ignore[method-assign]
     with pytest.raises(OSError, match="No space left"):
@@ -149,9 +150,6 @@ def test_a_file_that_cannot_be_written_undoes_all(host: Host, scratch: Path) -> 
         scratch,
         **{**DEFAULTS, "tunables": {"run": 1, "pages_to_scan": 300}, "other_engine": "stop"},
     )
-
-    def full_disk(source: str, destination: str) -> None:
-        raise OSError(28, "No space left on device")
 
     module.atomic_move = full_disk  # type: ignore[method-assign]
     with pytest.raises(OSError, match="No space left"):
