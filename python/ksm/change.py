@@ -45,9 +45,8 @@ def apply(engine: Engine, changes: Mapping[str, object], check: bool = False) ->
     Raises EngineUnavailable; BadValue; TunableError when the state of the host forbids it
     (its errno is None) or a write failed (errno set).
     """
-    # Nobody else may write, which is told below.
-    ours = engine.is_of_the_host and not os.geteuid()
-    with turn.taken(engine.system) if ours and not check else contextlib.nullcontext():
+    alone = engine.is_of_the_host and not check
+    with turn.taken_by_root(engine.system) if alone else contextlib.nullcontext():
         return _apply(engine, changes, check)
 
 

@@ -24,6 +24,11 @@ def taken(system: str | Path = "/") -> contextlib.AbstractContextManager[None]:
     return locked(system, "turn.lock")
 
 
+def taken_by_root(system: str | Path = "/") -> contextlib.AbstractContextManager[None]:
+    """As taken(); others may change nothing, and are told so when they try."""
+    return contextlib.nullcontext() if os.geteuid() else taken(system)
+
+
 @contextlib.contextmanager
 def locked(system: str | Path, name: str, busy: str = "") -> Iterator[None]:
     """Have a lock of that name in the with-block, where others wait for it, or are told they are busy.

@@ -22,16 +22,16 @@ def start(arguments: argparse.Namespace) -> int:
         arguments.parser.error(f"{len(numbers)} numbers; write at most NPAGES MAX_MERGE SLEEP_US")
     if numbers and numbers[0] == 0:
         arguments.parser.error("0 pages a scan; write 1 or more")
-    with Device() as device:
+    # First of all: whoever has the device open is in the way of a reload.
+    with turn.taken_by_root(), Device() as device:
         info = device.info()
         pages, sleep_us, max_merge = info.pages_to_scan, info.sleep_us, info.max_merge
         if len(numbers) == _OLD_DIALECT:
             pages, max_merge, sleep_us = numbers
         else:
             pages, sleep_us = [*numbers, *(pages, sleep_us)[len(numbers) :]]
-        with turn.taken():
-            refuse_second_engine(Engine.module())
-            device.start(pages, sleep_us, max_merge)
+        refuse_second_engine(Engine.module())
+        device.start(pages, sleep_us, max_merge)
     print("created scanner")
     return 0
 
